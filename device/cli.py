@@ -1,0 +1,106 @@
+"""`kentongan-device`: run a post, check its settings, or work the panel of a mock one.
+
+Exit codes: 0 done, 1 it did not work, 2 the command or the settings are wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+PANEL_VERBS = ("press", "release", "press3", "cancel", "edges", "status")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and do it."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "panel":
+            return _panel(options)
+        return _run_or_check(options)
+    except ModuleNotFoundError as error:
+        _say(f"{error.name} is not installed; install it with: pip install 'kentongan[device]'")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kentongan-device", description="The firmware of a post: button, lamp, buzzer, alarm."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, what in (
+        ("run", "be the post"),
+        ("check", "validate the settings and print what would run"),
+    ):
+        command = commands.add_parser(name, help=what, description=what)
+        command.add_argument("--config", required=True, type=Path, help="the settings, TOML")
+    panel = commands.add_parser(
+        "panel",
+        help="work the button of a post with mock pins",
+        description="Move the button of a post that runs with mock pins, and read lamp and buzzer.",
+    )
+    panel.add_argument("--socket", required=True, help="[hardware] panel_socket of the post")
+    panel.add_argument("verb", choices=PANEL_VERBS)
+    panel.add_argument("file", nargs="?", type=Path, help="for edges: lines of `t_us level`")
+    return parser
+
+
+def _run_or_check(options: argparse.Namespace) -> int:
+    from device.settings import PostFile
+    from process.settings import SettingsError, describe_settings, read_settings
+
+    try:
+        settings = read_settings(options.config, PostFile)
+    except SettingsError as error:
+        for problem in error.problems:
+            _say(problem)
+        return 2
+    if options.command == "check":
+        sys.stdout.write(describe_settings(settings) + "\n")
+        return 0
+
+    from device.service import run
+    from hardware.panel import PanelError
+    from hardware.pins import PinsUnavailable
+
+    try:
+        return run(settings)
+    except (PinsUnavailable, PanelError) as error:
+        _say(str(error))
+        return 2
+
+
+def _panel(options: argparse.Namespace) -> int:
+    from hardware.panel import PanelError, ask, read_edges_file
+
+    request: dict[str, object] = {"do": options.verb}
+    try:
+        if options.verb == "edges":
+            if options.file is None:
+                _say("edges needs a file: lines of `t_us level`, level 1 = open, 0 = closed")
+                return 2
+            request["edges"] = read_edges_file(options.file)
+        elif options.file is not None:
+            _say(f"{options.verb} takes no file")
+            return 2
+        reply = ask(options.socket, request)
+    except PanelError as error:
+        _say(str(error))
+        return 1
+    if "error" in reply:
+        _say(str(reply["error"]))
+        return 1
+    if options.verb == "status":
+        sys.stdout.write(json.dumps(reply) + "\n")
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"kentongan-device: {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

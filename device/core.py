@@ -1,0 +1,801 @@
+"""The post decides here: events in, effects out, time passed in. No clock, no I/O, no threads.
+
+An alarm goes through three doors, and each rule stands at one of them:
+
+1. `_call`, `_repeat`, `_request_cancel`, `_learn` change what the post *holds* (`Track.held`).
+2. The outbox commits it; or, when the disk fails or takes longer than 1 s, memory has to do. From
+   then on it is *told* (`Track.told`): only what is told is offered, shown, or sounded.
+3. The gateway's state document, as seen on the present connection, *lists* it (`Track.listed`).
+
+The lamp is computed from that and nothing else (`_meaning`); what its meanings look like and what
+they sound like is in `device/feedback.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Literal
+
+import msgspec
+
+from device.held import (
+    Held,
+    carry_excess,
+    excess_alarm,
+    in_heartbeat,
+    learn,
+    lists_all_of,
+    repeat,
+    request_cancel,
+)
+from device.location import LocationPolicy
+from device.presses import CallCounter, Contact, ContactSignal
+from hardware.clock import Now
+from hardware.gps import Fix
+from process.core import Drop, Heard, Log, Publish
+from process.link import LinkDown, LinkUp
+from protocol.messages import (
+    Alarm,
+    Answer,
+    Health,
+    ListedAlarm,
+    PostState,
+    Presence,
+)
+from protocol.states import State, is_answered
+from protocol.topics import Topics
+from protocol.values import timestamp
+
+LINK = "gateway"
+SECOND_US = 1_000_000
+
+UNRESOLVED_MAX = 16
+RESOLVED_KEPT_MAX = 8  # resolved, and the gateway has not yet stopped listing them
+DISK_PATIENCE_US = 1 * SECOND_US  # then the call goes out from memory
+DISK_RETRY_US = 5 * SECOND_US
+UNLISTED_US = 20 * SECOND_US  # a call not listed for so long: out of order
+OFFER_FIRST_PAUSE_S = 1.0
+OFFER_PAUSE_MAX_S = 30.0
+CANCEL_HOLD_US = 3 * SECOND_US
+WORN_SHOWN_US = 24 * 3600 * SECOND_US
+RING_EVENTS_MAX = 500  # EN 50131-1 grade 3 asks for 500 events
+RING_FLUSH_US = 300 * SECOND_US  # alone; with an alarm's write they cost nothing
+HEARTBEATS_REMEMBERED = 8
+DEAF_HEARTBEATS = 4  # unanswered on a connection: it is opened anew, with its subscriptions
+
+Meaning = Literal["armed", "calling", "answered", "out_of_order"]
+
+
+# --- events that only a post knows ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A pin changed: which one, when (us of uptime), and whether the contact is closed now."""
+
+    pin: Literal["button", "cancel"]
+    at_us: int
+    closed: bool
+
+
+@dataclass(frozen=True)
+class Located:
+    """The GPS receiver has a fix."""
+
+    fix: Fix
+
+
+@dataclass(frozen=True)
+class LocationLost:
+    """The GPS receiver has none, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The outbox has this write on disk, with fsync."""
+
+    write: int
+
+
+@dataclass(frozen=True)
+class CommitFailed:
+    """The outbox could not make this write; nothing of it is on disk."""
+
+    write: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Sounded:
+    """The buzzer has finished for this alarm."""
+
+    alarm_id: str
+
+
+@dataclass(frozen=True)
+class FaultSeen:
+    """An edge has found, or no longer finds, a fault of its own."""
+
+    fault: str
+    present: bool
+
+
+# --- effects that only a post has ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RingEvent:
+    """One of the last 500 events of the post."""
+
+    at: str
+    uptime_ms: int
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Write to the outbox in one transaction. One is under way at a time."""
+
+    write: int
+    puts: tuple[Held, ...]
+    deletes: tuple[str, ...]
+    ring: tuple[RingEvent, ...]
+
+
+@dataclass(frozen=True)
+class Click:
+    """Answer a press: click and flash."""
+
+
+@dataclass(frozen=True)
+class ShowLamp:
+    """Let the lamp say this until told otherwise."""
+
+    meaning: Meaning
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Sound the buzzer for an acknowledgement; `Sounded` when it is over."""
+
+    alarm_id: str
+
+
+Effect = Commit | Click | ShowLamp | Sound | Publish | Drop | Log
+
+
+@dataclass(frozen=True)
+class PostSettings:
+    """What the core needs of the settings."""
+
+    post_id: str
+    lat: float
+    lon: float
+    firmware: str
+    presses: int = 3
+    window_us: int = 5 * SECOND_US
+    heartbeat_s: float = 30.0
+    silent: bool = False
+    topic_root: str = "kentongan/v1"
+
+
+@dataclass
+class Track:
+    """One alarm on its way through the three doors."""
+
+    held: Held
+    told: Held | None = None
+    on_disk: bool = False
+    untold_since_us: int | None = None
+    listed: ListedAlarm | None = None  # on this connection, in the latest document
+    unlisted_since_us: int = 0
+    attempts: int = 0
+    offer_at_us: int | None = None
+
+
+@dataclass
+class _Link:
+    """The present connection, and what has been heard on it."""
+
+    connection: str
+    since_us: int
+    beats: dict[int, int] = field(default_factory=dict)  # heartbeat -> sent at (us)
+    heartbeat_at_us: int = 0
+    state_seen: bool = False
+    heard_beat: int = -1
+    heard_sent_us: int | None = None  # when the newest answered heartbeat was sent
+    mcc_answers: bool = False
+    unanswered: int = 0
+
+
+class Post:
+    """The post's state machine."""
+
+    def __init__(
+        self,
+        settings: PostSettings,
+        *,
+        boot_id: str,
+        now: Now,
+        held: Iterable[Held],
+        button_closed: bool,
+        cancel_closed: bool | None,
+        rng: Random,
+        new_id: Callable[[], str],
+    ) -> None:
+        """Start with what the outbox held.
+
+        `cancel_closed` is None where no cancel key is fitted.
+        """
+        self._settings = settings
+        self._topics = Topics(settings.topic_root)
+        self._boot_id = boot_id
+        self._rng = rng
+        self._new_id = new_id
+        at_us = now.uptime_us
+        self._button = Contact(closed=button_closed, at_us=at_us)
+        self._cancel = (
+            None
+            if cancel_closed is None
+            else Contact(closed=cancel_closed, at_us=at_us, hold_us=CANCEL_HOLD_US)
+        )
+        # A key that was closed at the start was not pressed by anyone.
+        self._cancel_ignored_us = at_us if cancel_closed else None
+        self._counter = CallCounter(settings.presses, settings.window_us)
+        self._location = LocationPolicy(settings.lat, settings.lon)
+        self._tracks: dict[str, Track] = {
+            one.alarm_id: Track(one, told=one, on_disk=True, unlisted_since_us=at_us)
+            for one in held
+        }
+        self._foreign: dict[str, State] = {}
+        self._link: _Link | None = None
+        self._beat = 0
+        self._faults: set[str] = set()
+        self._worn_until_us: int | None = None
+        self._write = 0
+        self._under_way: Commit | None = None
+        self._commit_since_us = at_us
+        self._retry_at_us: int | None = None
+        self._dirty: set[str] = set()
+        self._deleted: set[str] = set()
+        self._ring: list[RingEvent] = []
+        self._ring_flush_at_us: int | None = None
+        self._sounding: str | None = None
+        self._shown: Meaning | None = None
+        self._effects: list[Effect] = []
+        self._record(now, "started", settings.firmware)
+
+    # --- what others may ask ---------------------------------------------------------------
+
+    @property
+    def held(self) -> tuple[tuple[Held, bool], ...]:
+        """Each alarm with whether its present content is on disk or receipted."""
+        return tuple((t.held, t.on_disk or _receipted(t)) for t in self._tracks.values())
+
+    @property
+    def lamp(self) -> Meaning | None:
+        """What the lamp was last told to say; None before the first event."""
+        return self._shown
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The faults that the next heartbeat will name."""
+        return tuple(sorted(self._faults))
+
+    @property
+    def button_closed(self) -> bool:
+        """The level of the button after the last edge."""
+        return self._button.closed
+
+    def wake_at_us(self) -> int | None:
+        """The uptime (us) at which time alone changes something, or None."""
+        moments = [
+            self._button.wake_at_us(),
+            self._cancel.wake_at_us() if self._cancel else None,
+            self._worn_until_us,
+            self._retry_at_us if self._under_way is None else None,
+            self._ring_flush_at_us if self._under_way is None else None,
+        ]
+        for track in self._tracks.values():
+            moments.append(track.offer_at_us)
+            if track.untold_since_us is not None and track.told is not track.held:
+                moments.append(track.untold_since_us + DISK_PATIENCE_US)
+            if self._waits_for_listing(track):
+                moments.append(track.unlisted_since_us + UNLISTED_US)
+        if self._link is not None:
+            moments.append(self._link.heartbeat_at_us)
+            if self._link.heard_sent_us is not None:
+                moments.append(self._link.heard_sent_us + self._out_of_order_after_us())
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    # --- the one entrance ------------------------------------------------------------------
+
+    def handle(self, event: object, now: Now) -> list[Effect]:
+        """Take one event; the effects are to be carried out in their order."""
+        self._effects = []
+        match event:
+            case Edge("button", at_us, closed):
+                self._button_signals(self._button.edge(at_us, closed), now)
+            case Edge("cancel", at_us, closed) if self._cancel is not None:
+                self._cancel_signals(self._cancel.edge(at_us, closed), now)
+            case Committed(write):
+                self._committed(write, now)
+            case CommitFailed(write, why):
+                self._commit_failed(write, why, now)
+            case LinkUp():
+                self._link_up(event, now)
+            case LinkDown():
+                self._link_down(event, now)
+            case Heard(message=PostState() as document) if self._is_now(event.connection):
+                self._state_document(document, now)
+            case Heard(message=Answer() as answer) if self._is_now(event.connection):
+                self._answered(answer)
+            case Sounded(alarm_id):
+                self._sounded(alarm_id, now)
+            case Located(fix):
+                self._location.located(fix)
+                self._set_fault("gps_lost", False, now)
+            case LocationLost(reason):
+                self._location.lost()
+                self._set_fault("gps_lost", True, now, reason)
+            case FaultSeen(fault, present):
+                self._set_fault(fault, present, now)
+            case _:
+                pass  # a Tick, or a message that came too late: time passes below
+        self._time_passes(now)
+        return self._effects
+
+    def _time_passes(self, now: Now) -> None:
+        now_us = now.uptime_us
+        self._button_signals(self._button.tick(now_us), now)
+        if self._cancel is not None:
+            self._cancel_signals(self._cancel.tick(now_us), now)
+        if self._worn_until_us is not None and now_us >= self._worn_until_us:
+            self._worn_until_us = None
+            self._set_fault("button_worn", False, now)
+        disk_faulty = not self._faults.isdisjoint(("disk_failing", "disk_hanging"))
+        for track in self._tracks.values():
+            if track.told is track.held or track.untold_since_us is None:
+                continue
+            if disk_faulty:
+                self._tell(track, now)
+            elif now_us - track.untold_since_us >= DISK_PATIENCE_US:
+                self._set_fault("disk_hanging", True, now)
+                self._tell(track, now)
+        self._raise_excess(now)
+        self._forget(now)
+        self._start_sound(now)
+        self._commit(now)
+        self._offer(now)
+        self._heartbeat(now)
+        self._show(now)
+
+    # --- presses ---------------------------------------------------------------------------
+
+    def _button_signals(self, signals: list[ContactSignal], now: Now) -> None:
+        for signal in signals:
+            match signal.what:
+                case "pressed":
+                    self._effects.append(Click())
+                    call = self._counter.press(signal.at_us)
+                    self._record(now, "press")
+                    self._log("press_counted", at_us=signal.at_us)
+                    if call is not None:
+                        self._call(call, now)
+                case "worn":
+                    self._worn_until_us = now.uptime_us + WORN_SHOWN_US
+                    self._set_fault("button_worn", True, now)
+                case "held":
+                    self._set_fault("button_stuck", True, now)
+                case "released":
+                    self._set_fault("button_stuck", False, now)
+
+    def _call(self, presses_us: tuple[int, ...], now: Now) -> None:
+        """Three presses: a new alarm, or a repeat of the one that nobody has answered yet."""
+        unresolved = [t for t in self._tracks.values() if not t.held.over]
+        unanswered = [t for t in unresolved if not t.held.answered]
+        if unanswered:
+            self._repeat(unanswered[-1], presses_us[-1], now)
+        elif len(unresolved) >= UNRESOLVED_MAX:
+            self._repeat(unresolved[-1], presses_us[-1], now)
+        else:
+            self._raise(presses_us, unresolved[-1].held.alarm_id if unresolved else None, now)
+
+    def _raise(self, presses_us: tuple[int, ...], follows: str | None, now: Now) -> None:
+        third_us = presses_us[-1]
+        alarm = Alarm(
+            post=self._settings.post_id,
+            alarm_id=self._new_id(),
+            kind="panic",
+            raised_at=timestamp(now.wall_ms - (now.uptime_us - third_us) // 1000),
+            clock="synchronised" if now.synchronised else "unsynchronised",
+            boot_id=self._boot_id,
+            raised_uptime_ms=third_us // 1000,
+            presses_ms=tuple((press_us - third_us) // 1000 for press_us in presses_us),
+            location=self._location.where(now.uptime_us),
+            follows=follows,
+        )
+        self._add(Held(alarm=alarm), now)
+
+    def _add(self, held: Held, now: Now) -> None:
+        track = Track(held, untold_since_us=now.uptime_us, unlisted_since_us=now.uptime_us)
+        self._tracks[held.alarm_id] = track
+        self._dirty.add(held.alarm_id)
+        self._record(now, "raised", held.alarm_id)
+        self._log("alarm_raised", alarm=held.alarm_id, follows=held.alarm.follows)
+
+    def _repeat(self, track: Track, at_us: int, now: Now) -> None:
+        same_boot = track.held.alarm.boot_id == self._boot_id
+        self._change(track, repeat(track.held, at_us // 1000 if same_boot else None), now)
+        self._record(now, "repeat", track.held.alarm_id)
+        self._log("alarm_repeated", alarm=track.held.alarm_id, repeats=track.held.repeats)
+
+    def _cancel_signals(self, signals: list[ContactSignal], now: Now) -> None:
+        for signal in signals:
+            if signal.what == "released":
+                self._cancel_ignored_us = None
+            if signal.what == "held" and self._cancel_ignored_us is None:
+                self._request_cancel(now)
+
+    def _request_cancel(self, now: Now) -> None:
+        unresolved = [t for t in self._tracks.values() if not t.held.over]
+        if not unresolved:
+            return
+        track = unresolved[-1]
+        self._effects.append(Click())
+        self._change(track, request_cancel(track.held, timestamp(now.wall_ms)), now)
+        self._record(now, "cancel_requested", track.held.alarm_id)
+        self._log("cancel_requested", alarm=track.held.alarm_id)
+
+    def _raise_excess(self, now: Now) -> None:
+        """Calls that came too late to be seen become an alarm of their own, in one write."""
+        for track in tuple(self._tracks.values()):
+            if track.held.excess == 0:
+                continue
+            if sum(not t.held.over for t in self._tracks.values()) >= UNRESOLVED_MAX:
+                return
+            alarm = excess_alarm(track.held, self._new_id(), now.wall_ms)
+            self._change(track, carry_excess(track.held), now)
+            self._add(Held(alarm=alarm), now)
+
+    # --- the outbox ------------------------------------------------------------------------
+
+    def _change(self, track: Track, held: Held, now: Now) -> None:
+        if held is track.held:
+            return
+        track.held = held
+        track.on_disk = False
+        if track.untold_since_us is None:
+            track.untold_since_us = now.uptime_us
+        self._dirty.add(held.alarm_id)
+
+    def _commit(self, now: Now) -> None:
+        """One write is under way at a time, so what waits is bounded by what is held."""
+        if self._under_way is not None:
+            return
+        now_us = now.uptime_us
+        if self._retry_at_us is not None and now_us < self._retry_at_us:
+            return
+        flush = self._ring_flush_at_us is not None and now_us >= self._ring_flush_at_us
+        if not (self._dirty or self._deleted or flush):
+            return
+        self._write += 1
+        commit = Commit(
+            self._write,
+            tuple(self._tracks[one].held for one in self._tracks if one in self._dirty),
+            tuple(sorted(self._deleted)),
+            tuple(self._ring),
+        )
+        self._under_way = commit
+        self._commit_since_us = now_us
+        self._retry_at_us = None
+        self._dirty.clear()
+        self._deleted.clear()
+        self._ring.clear()
+        self._ring_flush_at_us = None
+        self._effects.append(commit)
+
+    def _committed(self, write: int, now: Now) -> None:
+        commit = self._under_way
+        if commit is None or commit.write != write:
+            return
+        self._under_way = None
+        self._set_fault("disk_failing", False, now)
+        self._set_fault("disk_hanging", False, now)
+        for held in commit.puts:
+            track = self._tracks.get(held.alarm_id)
+            if track is not None and track.held is held:
+                track.on_disk = True
+                self._tell(track, now)
+
+    def _commit_failed(self, write: int, why: str, now: Now) -> None:
+        commit = self._under_way
+        if commit is None or commit.write != write:
+            return
+        self._under_way = None
+        self._retry_at_us = now.uptime_us + DISK_RETRY_US
+        self._set_fault("disk_failing", True, now, why)
+        self._dirty.update(one.alarm_id for one in commit.puts if one.alarm_id in self._tracks)
+        self._deleted.update(one for one in commit.deletes if one not in self._tracks)
+        self._ring = [*commit.ring, *self._ring][-RING_EVENTS_MAX:]
+        for track in self._tracks.values():
+            if track.told is not track.held:
+                self._tell(track, now)
+
+    def _tell(self, track: Track, now: Now) -> None:
+        """From here on the world may know what is held: it is on disk, or memory has to do."""
+        first = track.told is None
+        track.told = track.held
+        track.untold_since_us = None
+        if first:
+            track.unlisted_since_us = now.uptime_us
+        if not self._is_listed(track):
+            track.attempts = 0
+            track.offer_at_us = now.uptime_us
+        if not first and self._link is not None:
+            # The gateway learns from the next heartbeat that it is held so; let that be soon.
+            self._link.heartbeat_at_us = min(
+                self._link.heartbeat_at_us, now.uptime_us + SECOND_US // 4
+            )
+
+    def _forget(self, now: Now) -> None:
+        """Drop what is over: confirmed to the gateway, and no longer listed by it."""
+        done = [
+            t
+            for t in self._tracks.values()
+            if t.held.over and t.held.sound != "due" and t.held.excess == 0 and t.told is t.held
+        ]
+        unlisted = [t for t in done if self._link and self._link.state_seen and t.listed is None]
+        for track in unlisted + done[: max(0, len(done) - RESOLVED_KEPT_MAX)]:
+            if self._tracks.pop(track.held.alarm_id, None) is not None:
+                self._dirty.discard(track.held.alarm_id)
+                self._deleted.add(track.held.alarm_id)
+                self._log("alarm_forgotten", alarm=track.held.alarm_id)
+
+    # --- the link --------------------------------------------------------------------------
+
+    def _is_now(self, connection: str) -> bool:
+        return self._link is not None and self._link.connection == connection
+
+    def _link_up(self, event: LinkUp, now: Now) -> None:
+        if event.link != LINK:
+            return
+        self._link = _Link(event.connection, now.uptime_us, heartbeat_at_us=now.uptime_us)
+        self._foreign.clear()
+        for track in self._tracks.values():
+            track.listed = None
+            track.attempts = 0
+            # An alarm that was listed before will probably be listed again in a moment.
+            known = track.held.state != "raised"
+            track.offer_at_us = now.uptime_us + (SECOND_US if known else 0)
+        presence = Presence(
+            post=self._settings.post_id,
+            online=True,
+            boot_id=self._boot_id,
+            connection=event.connection,
+            at=timestamp(now.wall_ms),
+            firmware=self._settings.firmware,
+        )
+        self._publish("presence", presence, retain=True)
+        self._record(now, "link_up")
+        self._log("link_up", connection=event.connection)
+
+    def _link_down(self, event: LinkDown, now: Now) -> None:
+        if self._link is None or event.connection != self._link.connection:
+            return
+        self._link = None
+        self._foreign.clear()
+        for track in self._tracks.values():
+            if self._is_listed(track):
+                track.unlisted_since_us = now.uptime_us
+            track.listed = None
+            track.offer_at_us = None
+        self._record(now, "link_down", event.reason)
+        self._log("link_down", level="warning", reason=event.reason)
+
+    def _state_document(self, document: PostState, now: Now) -> None:
+        """The whole truth about what the gateway has committed of this post's alarms."""
+        assert self._link is not None
+        self._link.state_seen = True
+        listed = {one.alarm_id: one for one in document.alarms}
+        self._foreign = {
+            one.alarm_id: one.state for one in document.alarms if one.alarm_id not in self._tracks
+        }
+        for track in self._tracks.values():
+            was_listed = self._is_listed(track)
+            track.listed = listed.get(track.held.alarm_id)
+            if track.listed is not None:
+                before = track.held
+                self._change(track, learn(track.held, track.listed), now)
+                if track.held is not before:
+                    self._record(now, track.held.state, track.held.alarm_id)
+                    self._log("alarm_state", alarm=track.held.alarm_id, state=track.held.state)
+            if self._is_listed(track):
+                track.offer_at_us = None
+            elif was_listed:
+                track.unlisted_since_us = now.uptime_us
+                track.attempts, track.offer_at_us = 0, now.uptime_us
+
+    def _answered(self, answer: Answer) -> None:
+        link = self._link
+        assert link is not None
+        sent_us = link.beats.get(answer.n)
+        if answer.connection != link.connection or sent_us is None or answer.n < link.heard_beat:
+            return
+        link.heard_beat = answer.n
+        link.heard_sent_us = sent_us
+        link.mcc_answers = answer.mcc_answers
+        link.unanswered = 0
+
+    def _offer(self, now: Now) -> None:
+        if self._link is None:
+            return
+        for track in self._tracks.values():
+            if track.told is None or track.offer_at_us is None:
+                continue
+            if now.uptime_us < track.offer_at_us:
+                continue
+            if self._is_listed(track):
+                track.offer_at_us = None
+                continue
+            pause_s = min(OFFER_PAUSE_MAX_S, OFFER_FIRST_PAUSE_S * 2 ** min(track.attempts, 6))
+            pause_s *= 0.75 + 0.5 * self._rng.random()
+            track.attempts += 1
+            track.offer_at_us = now.uptime_us + int(pause_s * SECOND_US)
+            alarm = track.told.alarm
+            if alarm.boot_id == self._boot_id:
+                alarm = msgspec.structs.replace(alarm, sent_uptime_ms=now.uptime_us // 1000)
+            self._publish("alarms", alarm, expiry_s=math.ceil(pause_s))
+            self._log("alarm_offered", alarm=alarm.alarm_id, attempt=track.attempts)
+
+    def _is_listed(self, track: Track) -> bool:
+        """The receipt: all that is told stands in the latest document of this connection."""
+        return (
+            track.listed is not None
+            and track.told is not None
+            and lists_all_of(track.listed, track.told)
+        )
+
+    def _heartbeat(self, now: Now) -> None:
+        link = self._link
+        if link is None or now.uptime_us < link.heartbeat_at_us:
+            return
+        if link.unanswered >= DEAF_HEARTBEATS:
+            # A broker that has lost our subscriptions still answers pings. Ask it again.
+            self._effects.append(Drop(LINK, "heartbeats are not answered"))
+            self._log("link_deaf", level="warning")
+            link.unanswered = 0
+        self._beat += 1
+        link.unanswered += 1
+        link.beats[self._beat] = now.uptime_us
+        if len(link.beats) > HEARTBEATS_REMEMBERED:
+            del link.beats[min(link.beats)]
+        heartbeat_us = int(self._settings.heartbeat_s * SECOND_US)
+        link.heartbeat_at_us = now.uptime_us + heartbeat_us
+        health = Health(
+            post=self._settings.post_id,
+            n=self._beat,
+            boot_id=self._boot_id,
+            connection=link.connection,
+            at=timestamp(now.wall_ms),
+            clock="synchronised" if now.synchronised else "unsynchronised",
+            uptime_ms=now.uptime_us // 1000,
+            alarms=tuple(in_heartbeat(t.told) for t in self._tracks.values() if t.told),
+            faults=self.faults,
+            location=self._location.where(now.uptime_us),
+        )
+        self._publish("health", health, expiry_s=math.ceil(self._settings.heartbeat_s))
+
+    def _publish(
+        self,
+        what: Literal["alarms", "presence", "health"],
+        message: Alarm | Presence | Health,
+        *,
+        retain: bool = False,
+        expiry_s: int | None = None,
+    ) -> None:
+        topic = self._topics.post(self._settings.post_id, what)
+        self._effects.append(Publish(LINK, topic, message, retain, expiry_s))
+
+    # --- lamp, buzzer, faults --------------------------------------------------------------
+
+    def _out_of_order_after_us(self) -> int:
+        """45 s at the default heartbeat of 30 s, 10 s at the strict one of 5 s."""
+        heartbeat_s = self._settings.heartbeat_s
+        return int((heartbeat_s + max(5.0, heartbeat_s / 2)) * SECOND_US)
+
+    def _waits_for_listing(self, track: Track) -> bool:
+        return track.told is not None and not track.told.answered and not self._is_listed(track)
+
+    def _meaning(self, now: Now) -> Meaning:
+        """What the lamp may say, from what is known and nothing else.
+
+        A call that nobody has answered is never outshone by an older one that was.
+        """
+        told = [t.told.state for t in self._tracks.values() if t.told is not None]
+        states = [state for state in (*told, *self._foreign.values()) if state != "resolved"]
+        unanswered = [state for state in states if not is_answered(state)]
+        if states and not unanswered:
+            return "answered"
+        if any(
+            self._waits_for_listing(t) and now.uptime_us - t.unlisted_since_us >= UNLISTED_US
+            for t in self._tracks.values()
+        ):
+            return "out_of_order"
+        if unanswered:
+            return "calling"
+        link = self._link
+        if (
+            link is None
+            or link.heard_sent_us is None
+            or not link.mcc_answers
+            or now.uptime_us - link.heard_sent_us >= self._out_of_order_after_us()
+        ):
+            return "out_of_order"
+        return "armed"
+
+    def _show(self, now: Now) -> None:
+        meaning = self._meaning(now)
+        if meaning != self._shown:
+            self._shown = meaning
+            self._effects.append(ShowLamp(meaning))
+            self._log("lamp", meaning=meaning)
+
+    def _start_sound(self, now: Now) -> None:
+        if self._sounding is not None:
+            return
+        for track in self._tracks.values():
+            if track.told is None or track.told.sound != "due" or track.held.sound != "due":
+                continue
+            if self._settings.silent:
+                self._change(track, msgspec.structs.replace(track.held, sound="sounded"), now)
+                continue
+            self._sounding = track.held.alarm_id
+            self._effects.append(Sound(track.held.alarm_id))
+            self._log("buzzer_sounds", alarm=track.held.alarm_id)
+            return
+
+    def _sounded(self, alarm_id: str, now: Now) -> None:
+        if self._sounding != alarm_id:
+            return
+        self._sounding = None
+        track = self._tracks.get(alarm_id)
+        if track is not None:
+            self._change(track, msgspec.structs.replace(track.held, sound="sounded"), now)
+            self._record(now, "sounded", alarm_id)
+
+    def _set_fault(self, fault: str, present: bool, now: Now, why: str = "") -> None:
+        if present == (fault in self._faults):
+            return
+        if present:
+            self._faults.add(fault)
+        else:
+            self._faults.discard(fault)
+        self._record(now, f"fault_{'raised' if present else 'cleared'}", fault)
+        level: Literal["warning", "info"] = "warning" if present else "info"
+        self._log("fault", level=level, fault=fault, present=present, why=why)
+
+    # --- records ---------------------------------------------------------------------------
+
+    def _record(self, now: Now, what: str, detail: str = "") -> None:
+        self._ring.append(
+            RingEvent(timestamp(now.wall_ms), now.uptime_us // 1000, what, detail[:200])
+        )
+        del self._ring[:-RING_EVENTS_MAX]
+        if self._ring_flush_at_us is None:
+            self._ring_flush_at_us = now.uptime_us + RING_FLUSH_US
+
+    def _log(
+        self, event: str, level: Literal["info", "warning", "error"] = "info", **fields: object
+    ) -> None:
+        self._effects.append(Log(event, level, fields))
+
+
+def _receipted(track: Track) -> bool:
+    return track.listed is not None and lists_all_of(track.listed, track.held)

@@ -1,0 +1,102 @@
+"""The settings of a post: what may stand in its TOML file, with bounds and defaults.
+
+This is the only declaration; `config/post.toml` is an example of it and a test holds them together.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from process.settings import MqttUrl
+from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
+from protocol.values import Latitude, Longitude, PostId
+
+# BCM numbers of the header's free lines on every 40-pin Pi.
+Pin = Annotated[int, Meta(ge=0, le=27, description="BCM number of a GPIO line")]
+FilePath = Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file; unknown keys are refused."""
+
+
+class ButtonSettings(Table, frozen=True):
+    """[button]: presses within window_s are a call."""
+
+    pin: Pin = 17
+    presses: Annotated[int, Meta(ge=2, le=9)] = 3
+    window_s: Annotated[float, Meta(ge=1.0, le=60.0)] = 5.0
+
+
+class LampSettings(Table, frozen=True):
+    """[lamp]: an RGB lamp, or a red and a green LED (then no blue)."""
+
+    red: Pin = 27
+    green: Pin = 22
+    blue: Pin | None = None
+
+
+class BuzzerSettings(Table, frozen=True):
+    """[buzzer]: silent = lamp only."""
+
+    pin: Pin | None = 24
+    silent: bool = False
+
+
+class CancelSettings(Table, frozen=True):
+    """[cancel]: a key switch or button, held 3 s; not fitted where there is no pin."""
+
+    pin: Pin | None = None
+
+
+class LocationSettings(Table, frozen=True):
+    """[location]: the surveyed place, always; and the GPS receiver where there is one."""
+
+    lat: Latitude
+    lon: Longitude
+    source: Literal["gps", "fixed"] = "fixed"
+    device: FilePath = "/dev/serial0"
+    baud: Literal[4800, 9600, 19200, 38400, 57600, 115200] = 9600
+
+
+class MqttSettings(Table, frozen=True):
+    """[mqtt]: the posts' broker."""
+
+    url: MqttUrl
+    keepalive_s: Annotated[int, Meta(ge=5, le=600)] = 20
+    heartbeat_s: Annotated[int, Meta(ge=5, le=300)] = 30
+    topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT
+    ca: FilePath | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
+
+
+class HardwareSettings(Table, frozen=True):
+    """[hardware]: how pins are reached. `mock` has a panel: a socket that moves the button."""
+
+    pins: Literal["lgpio", "rpigpio", "mock"] = "lgpio"
+    chip: Annotated[int, Meta(ge=0, le=63)] | None = None
+    panel_socket: FilePath | None = None
+
+
+class StoreSettings(Table, frozen=True):
+    """[store]: where the outbox lies; a disk that keeps what was synced."""
+
+    path: FilePath = "/var/lib/kentongan/post.db"
+
+
+class PostFile(Table, frozen=True):
+    """The whole file."""
+
+    post_id: PostId
+    location: LocationSettings
+    mqtt: MqttSettings
+    button: ButtonSettings = ButtonSettings()
+    lamp: LampSettings = LampSettings()
+    buzzer: BuzzerSettings = BuzzerSettings()
+    cancel: CancelSettings = CancelSettings()
+    hardware: HardwareSettings = HardwareSettings()
+    store: StoreSettings = StoreSettings()

@@ -1,0 +1,77 @@
+"""How a pure core and its thin edges speak to each other, in every process.
+
+A core has `handle(event, now) -> list of effects` and `wake_at_us() -> uptime or None`. It never
+reads a clock, never blocks, never raises for what a network or a disk does. Edges turn pins,
+sockets, disks and timers into events and carry the effects out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from protocol.messages import Message
+from protocol.topics import Address
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has reached what `wake_at_us` asked for (or later, or a little earlier)."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The process is asked to end (SIGTERM)."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A valid message of the contract arrived on a link.
+
+    `receipt` is to be given back in an `Acknowledge` once its content is committed; None where
+    the link acknowledged by itself. `retained` marks a replay of a stored document.
+    """
+
+    link: str
+    connection: str
+    address: Address
+    message: Message
+    retained: bool = False
+    receipt: object | None = None
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Send a message on a link, QoS 1; None as message clears a retained topic."""
+
+    link: str
+    topic: str
+    message: Message | None
+    retain: bool = False
+    expiry_s: int | None = None
+
+
+@dataclass(frozen=True)
+class Acknowledge:
+    """Tell the broker that these messages need not come again."""
+
+    link: str
+    receipts: Sequence[object]
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Close a link's connection and open a new one."""
+
+    link: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Log:
+    """One line for the log: an event with fields."""
+
+    event: str
+    level: Literal["info", "warning", "error"] = "info"
+    fields: dict[str, Any] = field(default_factory=dict)

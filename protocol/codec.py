@@ -1,0 +1,112 @@
+"""Bytes to messages and back. The only door through which anything enters.
+
+A message that is refused raises `Refused` with the topic's word, the path to the field and what
+is allowed; it never raises anything else and never returns half a message.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, TypeVar
+
+import msgspec
+
+from protocol.messages import MESSAGES, MccAlarm, Message, PostState
+from protocol.topics import Address
+
+MESSAGE_BYTES_MAX = 4096
+STATE_BYTES_MAX = 16_384
+
+M = TypeVar("M", bound=Message)
+
+
+class Refused(ValueError):
+    """A message that is not of the contract; the text says where and why."""
+
+
+class _Version(msgspec.Struct):
+    # msgspec takes a missing tag for the only type there is; the contract does not.
+    v: Literal[1]
+
+
+_VERSION = msgspec.json.Decoder(_Version)
+_DECODERS: dict[type[Message], msgspec.json.Decoder[Message]] = {
+    kind: msgspec.json.Decoder(kind) for kind in MESSAGES.values()
+}
+_ENCODER = msgspec.json.Encoder()
+
+
+def bytes_max(kind: type[Message]) -> int:
+    """The size bound of a message kind in bytes: 16 KiB for a state document, else 4 KiB."""
+    return STATE_BYTES_MAX if kind is PostState else MESSAGE_BYTES_MAX
+
+
+def decode(kind: type[M], payload: bytes) -> M:
+    """Validate and read one message.
+
+    Raises:
+        Refused: too large, not UTF-8 JSON, a wrong type or range (with the path).
+    """
+    if len(payload) > bytes_max(kind):
+        raise Refused(f"{len(payload)} bytes; allowed are {bytes_max(kind)}")
+    try:
+        _VERSION.decode(payload)
+        message = _DECODERS[kind].decode(payload)
+    except (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError) as error:
+        raise Refused(str(error)[:300]) from None
+    assert isinstance(message, kind)
+    return message
+
+
+def decode_at(address: Address, payload: bytes) -> Message:
+    """Read a message by the topic it came on; its own name must be the topic's.
+
+    Raises:
+        Refused: as `decode`, or the payload speaks of another post, alarm, console or gateway.
+    """
+    message = decode(MESSAGES[f"{address.side}/{address.what}"], payload)
+    spoken_of = _name_in(message, address)
+    if spoken_of is not None and spoken_of != address.name:
+        raise Refused(f"the topic is {address.name!r}'s, the payload speaks of {spoken_of!r}")
+    return message
+
+
+def _name_in(message: Message, address: Address) -> str | None:
+    if address.side == "posts":
+        return str(getattr(message, "post"))  # noqa: B009 - each posts/ message has one
+    field = {
+        "alarms": "alarm_id",
+        "posts": "post",
+        "gateways": "gateway",
+        "answers": "console",
+        "commands": None,
+    }[address.what]
+    return None if field is None else str(getattr(message, field))
+
+
+def encode(message: Message) -> bytes:
+    """Write one message as compact JSON.
+
+    Raises:
+        Refused: larger than its bound, which is an error of the sender's.
+    """
+    payload = _ENCODER.encode(message)
+    if len(payload) > bytes_max(type(message)):
+        raise Refused(f"{type(message).__name__} of {len(payload)} bytes is over its bound")
+    return payload
+
+
+# What the MCC need not receipt: where it was journaled, what it has receipted already, and the
+# state `delivered`, which says only that a receipt has come.
+_NOT_CONTENT: frozenset[str] = frozenset(("v", "journal_id", "gateway", "receipted", "content"))
+
+
+def content_of(alarm: MccAlarm) -> str:
+    """The digest that names what the MCC has to hold of this document (16 hex digits)."""
+    built = msgspec.to_builtins(alarm)
+    kept = {key: value for key, value in built.items() if key not in _NOT_CONTENT}
+    kept["reached"].pop("delivered", None)
+    if kept["state"] == "delivered":
+        kept["state"] = "received"
+    text = msgspec.json.encode(kept, order="sorted")
+    return hashlib.sha256(text).hexdigest()[:16]

@@ -1,0 +1,97 @@
+"""Topics: built and parsed here and nowhere else.
+
+The root is a setting (`kentongan/v1` by default); the rest is the contract.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from protocol.values import NAME_PATTERN, UUID_PATTERN
+
+DEFAULT_ROOT = "kentongan/v1"
+ROOT_PATTERN = r"^[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+){0,4}\Z"
+
+PostTopic = Literal["alarms", "presence", "health", "answer", "state"]
+MccTopic = Literal["alarms", "posts", "gateways", "commands", "answers"]
+
+_POST_TOPICS: frozenset[str] = frozenset(("alarms", "presence", "health", "answer", "state"))
+_MCC_TOPICS: dict[str, str] = {
+    "alarms": UUID_PATTERN,
+    "posts": NAME_PATTERN,
+    "gateways": NAME_PATTERN,
+    "commands": NAME_PATTERN,
+    "answers": NAME_PATTERN,
+}
+# Retained on any of these is a forgery or a mistake: a press or a command that would fire again.
+NEVER_RETAINED: frozenset[tuple[str, str]] = frozenset(
+    (
+        ("posts", "alarms"),
+        ("posts", "health"),
+        ("posts", "answer"),
+        ("mcc", "commands"),
+        ("mcc", "answers"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Address:
+    """A parsed topic: whose it is and what it carries.
+
+    `side` is `posts` or `mcc`; `what` the topic's word; `name` the post, console, gateway
+    or alarm it names.
+    """
+
+    side: Literal["posts", "mcc"]
+    what: str
+    name: str
+
+    @property
+    def never_retained(self) -> bool:
+        """Whether a retained message here must be refused."""
+        return (self.side, self.what) in NEVER_RETAINED
+
+
+class Topics:
+    """Builds and parses every topic under one root."""
+
+    def __init__(self, root: str = DEFAULT_ROOT) -> None:
+        """Take the root, such as `kentongan/v1`.
+
+        Raises:
+            ValueError: the root is empty or holds a wildcard or a control character.
+        """
+        if not re.match(ROOT_PATTERN, root):
+            raise ValueError(
+                f"not a topic root: {root[:80]!r}; allowed: up to five levels of letters, digits,"
+                " '-' and '_', such as 'kentongan/v1'"
+            )
+        self.root = root
+        self._prefix = root + "/"
+
+    def post(self, post: str, what: PostTopic) -> str:
+        """`posts/{post}/{what}`; post may be `+` for a subscription."""
+        return f"{self._prefix}posts/{post}/{what}"
+
+    def mcc(self, what: MccTopic, name: str) -> str:
+        """`mcc/{what}/{name}`; name may be `+` for a subscription."""
+        return f"{self._prefix}mcc/{what}/{name}"
+
+    def parse(self, topic: str) -> Address:
+        """Read a topic that arrived.
+
+        Raises:
+            ValueError: it is not one of the contract's.
+        """
+        if len(topic) <= 256 and topic.startswith(self._prefix):
+            parts = topic[len(self._prefix) :].split("/")
+            if len(parts) == 3:
+                side, first, second = parts
+                if side == "posts" and second in _POST_TOPICS and re.match(NAME_PATTERN, first):
+                    return Address("posts", second, first)
+                if side == "mcc" and first in _MCC_TOPICS and re.match(_MCC_TOPICS[first], second):
+                    return Address("mcc", first, second)
+        raise ValueError(f"no topic of the contract: {topic[:120]!r}")

@@ -1,0 +1,85 @@
+"""The scalar types of the contract, each with its bounds and unit.
+
+Everything that arrives from a network is hostile until it has passed one of these. A value
+that a message may carry is declared here once and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+# MQTT topic levels are built from these, so neither '/', '+', '#', '$' nor '%' may occur.
+NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z"
+UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"
+TIMESTAMP_PATTERN = (
+    r"^20\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z\Z"
+    r"|^19[789]\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z\Z"
+)
+# Control characters (C0, DEL, C1), line and paragraph separators, and the bidirectional
+# overrides that can make a name on an operator's screen read as another (Unicode TR 36).
+TEXT_PATTERN = "^[^\\x00-\\x1f\\x7f-\\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]*\\Z"
+
+PostId = Annotated[str, Meta(pattern=NAME_PATTERN, max_length=64, examples=["mlg-dinoyo-rw05"])]
+GatewayId = Annotated[str, Meta(pattern=NAME_PATTERN, max_length=64)]
+ConsoleId = Annotated[str, Meta(pattern=NAME_PATTERN, max_length=64)]
+Uuid = Annotated[str, Meta(pattern=UUID_PATTERN, max_length=36)]
+Timestamp = Annotated[
+    str,
+    Meta(pattern=TIMESTAMP_PATTERN, max_length=24, description="RFC 3339, UTC, milliseconds"),
+]
+Label = Annotated[str, Meta(pattern=TEXT_PATTERN, min_length=1, max_length=80)]
+Note = Annotated[str, Meta(pattern=TEXT_PATTERN, max_length=500)]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z", max_length=16)]
+
+# 2**43 ms is 278 years of uptime.
+UptimeMs = Annotated[int, Meta(ge=0, le=2**43, description="milliseconds since the boot")]
+OffsetMs = Annotated[int, Meta(ge=-86_400_000, le=86_400_000, description="milliseconds")]
+Latitude = Annotated[float, Meta(ge=-90.0, le=90.0, description="WGS 84 degrees")]
+Longitude = Annotated[float, Meta(ge=-180.0, le=180.0, description="WGS 84 degrees")]
+AccuracyM = Annotated[float, Meta(ge=0.0, le=100_000.0, description="metres")]
+AgeS = Annotated[int, Meta(ge=0, le=10 * 366 * 86_400, description="seconds")]
+Sequence = Annotated[int, Meta(ge=0, le=2**53)]
+
+REPEATS_MAX = 64
+Repeats = Annotated[int, Meta(ge=0, le=REPEATS_MAX)]
+
+ClockState = Literal["synchronised", "unsynchronised"]
+Kind = Literal["panic", "test", "selftest"]
+Outcome = Literal["real", "false", "test", "prank"]
+OUTCOMES: tuple[Outcome, ...] = ("real", "false", "test", "prank")
+
+FAULTS_MAX = 32
+FaultName = Annotated[
+    str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z", max_length=40, examples=["button_worn"])
+]
+
+
+def timestamp(wall_ms: int) -> str:
+    """Write Unix milliseconds as the contract's RFC 3339 form (years 1970 to 2099)."""
+    bounded_ms = min(max(wall_ms, 0), 4_102_444_799_999)
+    whole = datetime.fromtimestamp(bounded_ms // 1000, UTC)
+    return f"{whole:%Y-%m-%dT%H:%M:%S}.{bounded_ms % 1000:03d}Z"
+
+
+def wall_ms(text: str) -> int:
+    """Read a contract timestamp as Unix milliseconds.
+
+    Raises:
+        ValueError: the text is no such timestamp, or no such day exists (31 February).
+    """
+    if not re.match(TIMESTAMP_PATTERN, text):
+        raise ValueError(f"not an RFC 3339 UTC time with milliseconds: {text[:40]!r}")
+    whole = datetime.strptime(text[:19] + "+0000", "%Y-%m-%dT%H:%M:%S%z")
+    return int(whole.timestamp()) * 1000 + int(text[20:23])
+
+
+def new_id() -> str:
+    """Make a random id (UUID version 4) as it stands in messages."""
+    return str(uuid.uuid4())

@@ -1,0 +1,552 @@
+"""What a press means, under virtual time: the rules of the post one by one."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from device.core import LINK, UNRESOLVED_MAX, Click, Commit, Drop, Edge, PostSettings, Sound
+from protocol.messages import Alarm, Health, Presence
+from tests.device.rig import BOOT, POST_ID, Rig, listed
+
+OTHER_BOOT = "00000000-0000-4000-8000-0000000000b1"
+
+
+def connected() -> Rig:
+    rig = Rig()
+    rig.connect()
+    rig.document()
+    return rig
+
+
+# --- raising -------------------------------------------------------------------------------
+
+
+def test_three_presses_are_committed_before_they_are_offered() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    commit = next(c for c in rig.done(Commit) if c.puts)
+    assert [held.alarm_id for held in commit.puts] == [alarm_id]
+    kinds = [type(e).__name__ for e in rig.effects if e is commit or e in rig.offers(alarm_id)]
+    assert kinds[0] == "Commit"
+    assert len(rig.offers(alarm_id)) == 1
+    assert rig.post.lamp == "calling"
+
+
+def test_each_counted_press_clicks_and_a_near_miss_does_nothing_else() -> None:
+    rig = connected()
+    rig.press()
+    rig.press()
+    rig.advance(60)
+    assert len(rig.done(Click)) == 2
+    assert rig.post.held == ()
+    assert rig.post.lamp != "calling"
+
+
+def test_the_offer_carries_everything_the_gateway_needs() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    alarm = rig.offers(alarm_id)[0]
+    assert alarm.kind == "panic"
+    assert alarm.boot_id == BOOT
+    assert alarm.sent_uptime_ms is not None
+    assert 0 <= alarm.sent_uptime_ms - alarm.raised_uptime_ms < 100
+    assert alarm.presses_ms == (-600, -300, 0)
+    assert alarm.location.source == "surveyed"
+
+
+def test_ten_hasty_presses_are_one_alarm_without_repeats() -> None:
+    rig = connected()
+    for _ in range(10):
+        rig.press(0.06, 0.06)
+    assert len(rig.post.held) == 1
+    assert rig.newest.repeats == 0
+    assert len(rig.done(Click)) == 10
+
+
+def test_three_more_presses_after_a_pause_are_a_repeat() -> None:
+    rig = connected()
+    first = rig.press3()
+    rig.advance(2.1)
+    assert rig.press3() == first
+    assert rig.newest.repeats == 1
+    assert rig.offers(first)[-1].repeat_uptimes_ms == (rig.offers(first)[-1].repeat_uptimes_ms[0],)
+
+
+def test_presses_without_a_pause_stay_one_call_for_ever() -> None:
+    rig = connected()
+    for _ in range(40):
+        rig.press(0.1, 1.5)
+    assert len(rig.post.held) == 1
+    assert rig.newest.repeats == 0
+
+
+def test_after_the_acknowledgement_three_presses_are_a_new_alarm_that_follows() -> None:
+    rig = connected()
+    first = rig.press3()
+    rig.document(listed(first, "acknowledged", answered=0))
+    rig.advance(5)
+    second = rig.press3()
+    assert second != first
+    assert rig.newest.alarm.follows == first
+
+
+def test_after_the_resolution_three_presses_are_a_new_alarm_that_follows_nothing() -> None:
+    rig = connected()
+    first = rig.press3()
+    rig.document(listed(first, "resolved", answered=0))
+    rig.document()
+    rig.advance(5)
+    rig.press3()
+    assert rig.newest.alarm.follows is None
+
+
+# --- the outbox ----------------------------------------------------------------------------
+
+
+def test_a_hanging_disk_delays_the_call_by_one_second_and_is_a_fault() -> None:
+    rig = connected()
+    rig.disk = "hanging"
+    alarm_id = rig.press3()
+    assert rig.offers(alarm_id) == []
+    assert rig.post.lamp != "calling"
+    rig.advance(1.0)
+    assert len(rig.offers(alarm_id)) == 1
+    assert rig.post.lamp == "calling"
+    assert "disk_hanging" in rig.post.faults
+    assert rig.post.held[-1][1] is False
+    rig.disk = "good"
+    rig.finish_commits()
+    assert "disk_hanging" not in rig.post.faults
+    assert rig.post.held[-1][1] is True
+
+
+def test_a_failing_disk_lets_the_call_out_at_once_and_is_tried_again() -> None:
+    rig = connected()
+    rig.disk = "failing"
+    alarm_id = rig.press3()
+    assert len(rig.offers(alarm_id)) == 1
+    assert "disk_failing" in rig.post.faults
+    rig.disk = "good"
+    rig.advance(6)
+    assert alarm_id in rig.held
+    assert "disk_failing" not in rig.post.faults
+
+
+def test_only_one_write_is_under_way_however_often_the_button_is_pressed() -> None:
+    rig = connected()
+    rig.disk = "hanging"
+    rig.press3()
+    for _ in range(30):
+        rig.advance(3)
+        rig.press3()
+    assert len(rig.waiting) == 1
+
+
+def test_an_alarm_survives_a_restart_with_everything_it_says() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.advance(3)
+    rig.press3()
+    again = Rig(held=rig.held, boot_id=OTHER_BOOT, at_us=5_000_000)
+    again.connect()
+    again.document()
+    again.advance(2)
+    alarm = again.offers(alarm_id)[0]
+    assert alarm.boot_id == BOOT
+    assert alarm.sent_uptime_ms is None
+    assert len(alarm.repeat_uptimes_ms) == 1
+
+
+def test_a_repeat_in_a_later_boot_cannot_be_placed() -> None:
+    rig = connected()
+    rig.press3()
+    again = Rig(held=rig.held, boot_id=OTHER_BOOT, at_us=5_000_000)
+    again.press3()
+    assert again.newest.alarm.repeat_uptimes_ms == (None,)
+
+
+# --- offering and listing ------------------------------------------------------------------
+
+
+def test_an_alarm_is_offered_again_with_growing_bounded_pauses_until_it_is_listed() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.advance(600)
+    sent = [a.sent_uptime_ms or 0 for a in rig.offers(alarm_id)]
+    pauses_ms = [b - a for a, b in zip(sent, sent[1:], strict=False)]
+    assert 750 <= pauses_ms[0] <= 1250
+    assert max(pauses_ms) <= 37_500
+    assert len(sent) >= 600 // 38
+    rig.document(listed(alarm_id, "received"))
+    count = len(rig.offers(alarm_id))
+    rig.advance(600)
+    assert len(rig.offers(alarm_id)) == count
+
+
+def test_a_listing_without_the_repeat_is_no_receipt_for_it() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.document(listed(alarm_id, "received"))
+    rig.advance(3)
+    rig.press3()
+    count = len(rig.offers(alarm_id))
+    rig.advance(40)
+    assert len(rig.offers(alarm_id)) > count
+    rig.document(listed(alarm_id, "received", repeats=1))
+    count = len(rig.offers(alarm_id))
+    rig.advance(100)
+    assert len(rig.offers(alarm_id)) == count
+
+
+def test_scenario_01_a_listing_of_an_earlier_connection_proves_nothing() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.document(listed(alarm_id, "received"))
+    rig.disconnect()
+    rig.connect()
+    count = len(rig.offers(alarm_id))
+    rig.document()  # the gateway is back on an old journal and lists nothing
+    rig.advance(2)
+    assert len(rig.offers(alarm_id)) > count
+
+
+def test_a_document_of_an_earlier_connection_is_not_heard() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    old = rig.connection
+    rig.disconnect()
+    rig.connect()
+    rig.document(listed(alarm_id, "acknowledged", answered=0), connection=old)
+    assert not rig.newest.answered
+
+
+def test_an_alarm_raised_without_a_link_goes_out_as_soon_as_there_is_one() -> None:
+    rig = Rig()
+    alarm_id = rig.press3()
+    rig.advance(3600)
+    rig.connect()
+    assert len(rig.offers(alarm_id)) == 1
+
+
+# --- the lamp ------------------------------------------------------------------------------
+
+
+def test_the_lamp_is_armed_only_while_gateway_and_mcc_answer() -> None:
+    rig = Rig()
+    assert rig.post.lamp == "out_of_order"
+    rig.connect(answering=False)
+    assert rig.post.lamp == "out_of_order"
+    rig.answer(mcc=False)
+    assert rig.post.lamp == "out_of_order"
+    rig.advance(30)
+    rig.answer()
+    assert rig.post.lamp == "armed"
+    rig.advance(44)
+    assert rig.post.lamp == "armed"
+    rig.advance(1.1)
+    assert rig.post.lamp == "out_of_order"
+
+
+def test_the_strict_heartbeat_of_5_s_puts_the_lamp_out_of_order_after_10_s() -> None:
+    rig = Rig(settings=PostSettings(POST_ID, -7.9, 112.6, "test", heartbeat_s=5))
+    rig.connect()
+    rig.advance(9.9)
+    assert rig.post.lamp == "armed"
+    rig.advance(0.2)
+    assert rig.post.lamp == "out_of_order"
+
+
+def test_an_answer_proves_only_the_moment_its_heartbeat_was_sent() -> None:
+    rig = Rig()
+    rig.connect(answering=False)
+    rig.advance(29)
+    rig.answer()
+    rig.advance(15.5)
+    assert rig.post.lamp == "armed" if len(rig.published(Health)) == 1 else "out_of_order"
+    rig.advance(1)
+    assert rig.post.lamp == "out_of_order"
+
+
+def test_the_lamp_is_out_of_order_at_once_when_the_connection_closes() -> None:
+    rig = connected()
+    assert rig.post.lamp == "armed"
+    rig.disconnect()
+    assert rig.post.lamp == "out_of_order"
+
+
+def test_a_call_not_listed_for_20_s_is_out_of_order_and_goes_on_trying() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.advance(19)
+    assert rig.post.lamp == "calling"
+    rig.advance(1.1)
+    assert rig.post.lamp == "out_of_order"
+    count = len(rig.offers(alarm_id))
+    rig.advance(60)
+    assert len(rig.offers(alarm_id)) > count
+    rig.document(listed(alarm_id, "received"))
+    assert rig.post.lamp == "calling"
+
+
+def test_an_answered_call_stays_answered_without_a_link() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.document(listed(alarm_id, "acknowledged", answered=0))
+    rig.disconnect()
+    rig.advance(3600)
+    assert rig.post.lamp == "answered"
+
+
+def test_a_new_cry_is_not_outshone_by_an_older_answered_one() -> None:
+    rig = connected()
+    first = rig.press3()
+    rig.document(listed(first, "acknowledged", answered=0))
+    rig.advance(3)
+    rig.press3()
+    assert rig.post.lamp == "calling"
+
+
+def test_after_the_resolution_the_lamp_is_armed_and_the_alarm_forgotten_when_unlisted() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.document(listed(alarm_id, "resolved", answered=0))
+    rig.answer()
+    assert rig.post.lamp == "armed"
+    rig.advance(1)
+    assert [h.state for h in rig.published(Health)[-1].alarms] == ["resolved"]
+    rig.document()
+    assert rig.post.held == ()
+    assert rig.held == {}
+
+
+# --- the buzzer ----------------------------------------------------------------------------
+
+
+def test_the_buzzer_sounds_once_per_acknowledgement() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    for state in ("received", "acknowledged", "acknowledged", "dispatched", "resolved"):
+        rig.document(listed(alarm_id, state, answered=0))  # type: ignore[arg-type]
+    rig.disconnect()
+    rig.connect()
+    rig.document(listed(alarm_id, "resolved", answered=0))
+    assert len(rig.done(Sound)) == 1
+
+
+def test_the_answer_is_on_disk_before_it_sounds() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.disk = "hanging"
+    rig.document(listed(alarm_id, "acknowledged", answered=0))
+    assert rig.done(Sound) == []
+    assert rig.waiting[0].puts[0].sound == "due"
+    rig.disk = "good"
+    rig.finish_commits()
+    assert len(rig.done(Sound)) == 1
+    assert rig.held[alarm_id].sound == "sounded"
+
+
+def test_scenario_06_a_sound_cut_short_by_a_power_cut_comes_again_and_only_then() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.buzzer = "slow"
+    rig.document(listed(alarm_id, "acknowledged", answered=0))
+    rig.document(listed(alarm_id, "dispatched", answered=0))
+    assert len(rig.done(Sound)) == 1
+    again = Rig(held=rig.held, boot_id=OTHER_BOOT)
+    assert [s.alarm_id for s in again.done(Sound)] == [alarm_id]
+    assert again.newest.answered_repeats == 0
+    third = Rig(held=again.held, boot_id=OTHER_BOOT)
+    assert third.done(Sound) == []
+
+
+def test_scenario_14_a_post_that_was_away_sounds_once_and_is_armed() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    again = Rig(held=rig.held, boot_id=OTHER_BOOT)
+    again.connect()
+    again.document(listed(alarm_id, "resolved", answered=0))
+    again.answer()
+    assert len(again.done(Sound)) == 1
+    assert again.post.lamp == "armed"
+    again.advance(1)
+    again.document()
+    again.disconnect()
+    again.connect()
+    again.document()
+    assert len(again.done(Sound)) == 1
+
+
+def test_scenario_19_no_sound_for_what_this_disk_never_held() -> None:
+    rig = connected()
+    foreign = "12345678-0000-4000-8000-000000000000"
+    rig.document(listed(foreign, "delivered"))
+    assert rig.post.lamp == "calling"
+    rig.document(listed(foreign, "acknowledged", answered=0))
+    assert rig.post.lamp == "answered"
+    rig.document(listed(foreign, "resolved", answered=0))
+    rig.document()
+    rig.answer()
+    assert rig.post.lamp == "armed"
+    assert rig.done(Sound) == []
+
+
+def test_a_silent_post_shows_the_answer_and_makes_no_sound() -> None:
+    rig = Rig(settings=PostSettings(POST_ID, -7.9, 112.6, "test", silent=True))
+    rig.connect()
+    alarm_id = rig.press3()
+    rig.document(listed(alarm_id, "acknowledged", answered=0))
+    assert rig.post.lamp == "answered"
+    assert rig.done(Sound) == []
+    assert rig.held[alarm_id].sound == "sounded"
+
+
+# --- calls that came too late to be seen ---------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", ["acknowledged", "resolved"])
+def test_scenario_05_a_cry_that_the_operator_had_not_seen_becomes_a_new_alarm(answer: str) -> None:
+    rig = connected()
+    first = rig.press3()
+    rig.document(listed(first, "delivered"))
+    rig.advance(3)
+    rig.press3()
+    rig.document(listed(first, answer, repeats=1, answered=0))  # type: ignore[arg-type]
+    new = rig.newest
+    assert new.alarm_id != first
+    assert new.alarm.follows == first
+    both = [c for c in rig.done(Commit) if len(c.puts) == 2]
+    assert {held.alarm_id for held in both[0].puts} == {first, new.alarm_id}
+    assert rig.offers(new.alarm_id)
+    assert rig.post.lamp == "calling"
+
+
+def test_scenario_05_every_later_call_is_carried_over_once() -> None:
+    rig = connected()
+    first = rig.press3()
+    for _ in range(3):
+        rig.advance(3)
+        rig.press3()
+    rig.document(listed(first, "acknowledged", repeats=3, answered=1))
+    rig.document(listed(first, "acknowledged", repeats=3, answered=1))
+    assert len(rig.post.held) == 2
+    assert rig.newest.repeats == 1  # the second late call raised it, the third repeats it
+
+
+def test_what_the_operator_saw_is_frozen_by_the_first_answer() -> None:
+    rig = connected()
+    first = rig.press3()
+    rig.advance(3)
+    rig.press3()
+    rig.document(listed(first, "acknowledged", repeats=1, answered=1))
+    rig.document(listed(first, "dispatched", repeats=1, answered=0))
+    assert len(rig.post.held) == 1
+
+
+def test_scenario_20_at_sixteen_open_alarms_nothing_is_swallowed() -> None:
+    rig = connected()
+    ids = []
+    for _ in range(UNRESOLVED_MAX):
+        ids.append(rig.press3())
+        rig.document(*(listed(one, "acknowledged", answered=0) for one in ids))
+        rig.advance(3)
+    assert len(set(ids)) == UNRESOLVED_MAX
+    assert rig.press3() == ids[-1]
+    assert rig.newest.repeats == 1
+    rig.advance(3)
+    assert rig.press3() == ids[-1]
+    rig.document(
+        listed(ids[0], "resolved", answered=0),
+        *(listed(one, "acknowledged", answered=0) for one in ids[1:]),
+    )
+    assert rig.newest.alarm.follows == ids[-1]
+    assert rig.newest.repeats == 1
+
+
+# --- cancel --------------------------------------------------------------------------------
+
+
+def test_a_cancel_key_held_3_s_is_a_request_that_closes_nothing() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.document(listed(alarm_id, "received"))
+    rig.send(Edge("cancel", rig.at_us, closed=True))
+    rig.advance(2.9)
+    assert rig.newest.alarm.cancel_requested_at is None
+    rig.advance(0.2)
+    rig.send(Edge("cancel", rig.at_us, closed=False))
+    rig.advance(1)
+    assert rig.newest.alarm.cancel_requested_at is not None
+    assert rig.offers(alarm_id)[-1].cancel_requested_at is not None
+    assert rig.post.lamp == "calling"
+    assert rig.newest.state == "received"
+
+
+# --- faults, heartbeats, boot --------------------------------------------------------------
+
+
+def test_a_button_closed_at_boot_is_not_pressed_and_is_stuck_after_30_s() -> None:
+    rig = Rig(button_closed=True)
+    rig.advance(29)
+    assert "button_stuck" not in rig.post.faults
+    rig.advance(1.1)
+    assert "button_stuck" in rig.post.faults
+    assert rig.done(Click) == []
+    rig.send(Edge("button", rig.at_us, closed=False))
+    rig.advance(1)
+    assert "button_stuck" not in rig.post.faults
+
+
+def test_heartbeats_are_numbered_and_name_what_is_held_and_what_is_wrong() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.advance(90)
+    beats = rig.published(Health)
+    assert [b.n for b in beats] == list(range(1, len(beats) + 1))
+    assert len(beats) >= 4
+    assert [h.alarm_id for h in beats[-1].alarms] == [alarm_id]
+
+
+def test_a_link_on_which_nothing_answers_is_opened_anew() -> None:
+    rig = Rig()
+    rig.connect(answering=False)
+    rig.advance(119)
+    assert rig.done(Drop) == []
+    rig.advance(2)
+    assert [d.link for d in rig.done(Drop)] == [LINK]
+
+
+def test_presence_is_retained_and_names_the_connection() -> None:
+    rig = connected()
+    presence = rig.published(Presence)[0]
+    assert presence.online
+    assert presence.connection == rig.connection
+
+
+def test_an_unsynchronised_clock_is_said_with_the_alarm() -> None:
+    rig = Rig(synchronised=False)
+    rig.connect()
+    alarm_id = rig.press3()
+    assert rig.offers(alarm_id)[0].clock == "unsynchronised"
+
+
+def test_the_ring_is_written_with_alarms_and_at_least_every_five_minutes() -> None:
+    rig = connected()
+    rig.advance(301)
+    written = [event.what for commit in rig.done(Commit) for event in commit.ring]
+    assert "started" in written
+    assert "link_up" in written
+
+
+def test_an_alarm_message_never_exceeds_its_bound() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    for _ in range(70):
+        rig.advance(3)
+        rig.press3()
+    alarm = rig.newest.alarm
+    assert len(alarm.repeat_uptimes_ms) == 64
+    assert len(msgspec.json.encode(alarm)) < 4096
+    assert isinstance(alarm, Alarm)
+    assert alarm.alarm_id == alarm_id
