@@ -34,9 +34,8 @@ from device.held import (
 from device.location import LocationPolicy
 from device.presses import CallCounter, Contact, ContactSignal
 from hardware.clock import Now
-from hardware.gps import Fix
-from process.core import Drop, Heard, Log, Publish
-from process.link import LinkDown, LinkUp
+from hardware.nmea import Fix
+from process.core import Drop, Heard, LinkDown, LinkUp, Log, Publish
 from protocol.messages import (
     Alarm,
     Answer,
@@ -268,6 +267,7 @@ class Post:
         self._ring_flush_at_us: int | None = None
         self._sounding: str | None = None
         self._shown: Meaning | None = None
+        self._seen_us = at_us
         self._effects: list[Effect] = []
         self._record(now, "started", settings.firmware)
 
@@ -302,16 +302,19 @@ class Post:
             self._retry_at_us if self._under_way is None else None,
             self._ring_flush_at_us if self._under_way is None else None,
         ]
+        lamp_at_us = []
         for track in self._tracks.values():
             moments.append(track.offer_at_us)
             if track.untold_since_us is not None and track.told is not track.held:
                 moments.append(track.untold_since_us + DISK_PATIENCE_US)
             if self._waits_for_listing(track):
-                moments.append(track.unlisted_since_us + UNLISTED_US)
+                lamp_at_us.append(track.unlisted_since_us + UNLISTED_US)
         if self._link is not None:
             moments.append(self._link.heartbeat_at_us)
             if self._link.heard_sent_us is not None:
-                moments.append(self._link.heard_sent_us + self._out_of_order_after_us())
+                lamp_at_us.append(self._link.heard_sent_us + self._out_of_order_after_us())
+        # The lamp shows already what came of the moments that have passed.
+        moments.extend(at_us for at_us in lamp_at_us if at_us > self._seen_us)
         return min((moment for moment in moments if moment is not None), default=None)
 
     # --- the one entrance ------------------------------------------------------------------
@@ -319,6 +322,7 @@ class Post:
     def handle(self, event: object, now: Now) -> list[Effect]:
         """Take one event; the effects are to be carried out in their order."""
         self._effects = []
+        self._seen_us = now.uptime_us
         match event:
             case Edge("button", at_us, closed):
                 self._button_signals(self._button.edge(at_us, closed), now)
@@ -535,7 +539,7 @@ class Post:
         track.untold_since_us = None
         if first:
             track.unlisted_since_us = now.uptime_us
-        if not self._is_listed(track):
+        if self._link is not None and not self._is_listed(track):
             track.attempts = 0
             track.offer_at_us = now.uptime_us
         if not first and self._link is not None:

@@ -5,7 +5,7 @@ A fresh fix; else the last fix with its age; else the surveyed location from the
 
 from __future__ import annotations
 
-from hardware.gps import Fix
+from hardware.nmea import Fix
 from protocol.messages import Location
 
 FRESH_S = 10
@@ -45,5 +45,5 @@ class LocationPolicy:
             lon=round(fix.lon, 6),
             source="gps" if fresh else "last_known",
             age_s=age_s,
-            accuracy_m=round(fix.accuracy_m, 1),
+            accuracy_m=None if fix.accuracy_m is None else round(fix.accuracy_m, 1),
         )

@@ -38,10 +38,11 @@ from device.settings import MqttSettings, PostFile
 from hardware.button import Button
 from hardware.buzzer import Buzzer
 from hardware.clock import SystemClock
-from hardware.gps import Fix, Gps
+from hardware.gps import Gps
 from hardware.lamp import Lamp
-from hardware.panel import Panel
-from hardware.pins import open_pins
+from hardware.nmea import Fix, GpsLost, GpsState
+from hardware.panel import Panel, PanelError
+from hardware.pins import MockPins, open_pins
 from process.core import Drop, Log, Publish, Stop, Tick
 from process.events import EventQueue
 from process.intake import Intake
@@ -134,6 +135,8 @@ class Service:
         )
         self._panel = None
         if hardware.panel_socket is not None:
+            if not isinstance(self._pins, MockPins):
+                raise PanelError('[hardware] panel_socket needs pins = "mock"')
             self._panel = Panel(
                 hardware.panel_socket,
                 self._pins,
@@ -153,9 +156,14 @@ class Service:
     def _on_cancel(self, at_us: int, closed: bool) -> None:
         self._queue.offer(Edge("cancel", at_us, closed), droppable=False)
 
-    def _on_gps(self, event: object) -> None:
-        found = Located(event) if isinstance(event, Fix) else LocationLost(str(event))
-        self._queue.offer(found, droppable=True)
+    def _on_gps(self, event: Fix | GpsState | GpsLost) -> None:
+        match event:
+            case Fix():
+                self._queue.offer(Located(event), droppable=True)
+            case GpsState(fixed=False):
+                self._queue.offer(LocationLost("the receiver has no fix"), droppable=False)
+            case GpsLost(reason):
+                self._queue.offer(LocationLost(reason), droppable=False)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._queue.offer(Stop(), droppable=False)
@@ -184,8 +192,6 @@ class Service:
         self._link.start()
         if self._gps is not None:
             self._gps.start()
-        if self._panel is not None:
-            self._panel.start()
         code = 0
         while not self._stopping and code == 0:
             event = self._queue.take(self._pause_s())

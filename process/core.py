@@ -26,6 +26,23 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class LinkUp:
+    """A link is connected and every subscription is granted."""
+
+    link: str
+    connection: str
+
+
+@dataclass(frozen=True)
+class LinkDown:
+    """A connection is gone, or an attempt at one has failed, and why."""
+
+    link: str
+    connection: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Heard:
     """A valid message of the contract arrived on a link.
 

@@ -11,6 +11,7 @@ from device.core import (
     LINK,
     SECOND_US,
     Commit,
+    CommitFailed,
     Committed,
     Edge,
     Effect,
@@ -21,8 +22,7 @@ from device.core import (
 )
 from device.held import Held
 from hardware.clock import Now
-from process.core import Heard, Publish, Tick
-from process.link import LinkDown, LinkUp
+from process.core import Heard, LinkDown, LinkUp, Publish, Tick
 from protocol.messages import Alarm, Answer, Health, ListedAlarm, PostState
 from protocol.states import State
 from protocol.topics import Address
@@ -41,7 +41,9 @@ class Rig:
     held: dict[str, Held] = field(default_factory=dict)
     boot_id: str = BOOT
     at_us: int = 100 * SECOND_US
-    settings: PostSettings = PostSettings(POST_ID, -7.944, 112.611, "test")
+    settings: PostSettings = field(
+        default_factory=lambda: PostSettings(POST_ID, -7.944, 112.611, "test")
+    )
     disk: str = "good"
     buzzer: str = "good"
     synchronised: bool = True
@@ -81,8 +83,6 @@ class Rig:
                 if self.disk == "good":
                     self.finish_commits()
                 elif self.disk == "failing":
-                    from device.core import CommitFailed
-
                     self.waiting.remove(effect)
                     self.send(CommitFailed(effect.write, "disk is full"))
             elif isinstance(effect, Sound) and self.buzzer == "good":

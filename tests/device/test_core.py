@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgspec
 import pytest
 
@@ -174,7 +176,7 @@ def test_an_alarm_is_offered_again_with_growing_bounded_pauses_until_it_is_liste
     alarm_id = rig.press3()
     rig.advance(600)
     sent = [a.sent_uptime_ms or 0 for a in rig.offers(alarm_id)]
-    pauses_ms = [b - a for a, b in zip(sent, sent[1:], strict=False)]
+    pauses_ms = [b - a for a, b in itertools.pairwise(sent)]
     assert 750 <= pauses_ms[0] <= 1250
     assert max(pauses_ms) <= 37_500
     assert len(sent) >= 600 // 38
@@ -261,9 +263,9 @@ def test_an_answer_proves_only_the_moment_its_heartbeat_was_sent() -> None:
     rig = Rig()
     rig.connect(answering=False)
     rig.advance(29)
-    rig.answer()
+    rig.answer()  # the heartbeat of 29 s ago
     rig.advance(15.5)
-    assert rig.post.lamp == "armed" if len(rig.published(Health)) == 1 else "out_of_order"
+    assert rig.post.lamp == "armed"
     rig.advance(1)
     assert rig.post.lamp == "out_of_order"
 

@@ -1,0 +1,107 @@
+"""A broker for the demo: mosquitto where it is installed, otherwise the one inside a wheel.
+
+Loopback only, a free port, nothing kept on disk: what the broker forgets is part of the story.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+_MOSQUITTO = """\
+listener {port} 127.0.0.1
+allow_anonymous true
+persistence false
+max_queued_messages 0
+"""
+# rumqttd's own form; MQTT 5 needs the listener [v5.1].
+_EMBEDDED = """\
+id = 0
+[router]
+id = 0
+max_connections = 100
+max_outgoing_packet_count = 200
+max_segment_size = 10485760
+max_segment_count = 10
+[v5.1]
+name = "v5-1"
+listen = "127.0.0.1:{port}"
+next_connection_delay_ms = 1
+[v5.1.connections]
+connection_timeout_ms = 60000
+max_payload_size = 65536
+max_inflight_count = 100
+dynamic_filters = true
+"""
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that the system has just found free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def mosquitto_path() -> str | None:
+    """Where mosquitto is, or None."""
+    return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+class Broker:
+    """One broker process; `kill` takes it away with all it knew, `start` brings an empty one."""
+
+    def __init__(self, directory: Path, log: IO[bytes]) -> None:
+        """Choose a port and write the configuration into `directory`."""
+        self.port = free_port()
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        configuration = directory / "broker.conf"
+        mosquitto = mosquitto_path()
+        if mosquitto is not None:
+            self.name = "mosquitto"
+            configuration.write_text(_MOSQUITTO.format(port=self.port))
+            self._command = [mosquitto, "-c", str(configuration)]
+        else:
+            self.name = "the embedded broker"
+            configuration.write_text(_EMBEDDED.format(port=self.port))
+            self._command = [sys.executable, "-m", "iotcore", "--config", str(configuration)]
+
+    def start(self) -> None:
+        """Start it and wait until it accepts connections.
+
+        Raises:
+            RuntimeError: it ended, or does not listen within 10 s.
+        """
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+        )
+        give_up_at = time.monotonic() + 10
+        while time.monotonic() < give_up_at:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended with code {self._process.returncode}")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=0.2).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        raise RuntimeError(f"{self.name} does not listen on port {self.port}")
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
