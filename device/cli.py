@@ -76,7 +76,7 @@ def _run_or_check(options: argparse.Namespace) -> int:
 def _panel(options: argparse.Namespace) -> int:
     from hardware.panel import PanelError, ask, read_edges_file
 
-    request: dict[str, object] = {"do": options.verb}
+    request: dict[str, object] = {"request": options.verb}
     try:
         if options.verb == "edges":
             if options.file is None:

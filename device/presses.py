@@ -7,9 +7,13 @@ arguments, in microseconds of uptime.
 A **closing** shorter than 100 us is a glitch and changes nothing, nor does such an opening.
 Closings with gaps under 30 ms between them are one **burst**: a finger cannot be that fast. A burst
 is one press as soon as the contact was closed in it for 12 ms in all, or, for contacts so worn
-that they hardly conduct, at its fourth closing if it has lasted longer than 10 ms, which is more
-than a knock on the box does. A burst with a chatter that no sound button has makes the contact
-*worn*; it counts all the same, once.
+that they hardly conduct, at its third closing if it has lasted longer than 10 ms, which is more
+than a knock on the box does. So whatever lasts for 42 ms is a press: with two closings of less
+than 12 ms in all, and one gap, it cannot. A burst with a chatter that no sound button has makes
+the contact *worn*; it counts all the same, once.
+
+The stamps of the edges decide, not when they are handed over: time alone makes an edge real only
+after `LATE_US`, so that the second edge of a glitch may be that late.
 """
 
 from __future__ import annotations
@@ -23,7 +27,9 @@ GLITCH_US = 100
 BOUNCE_US = 10_000
 # A press is accepted at most 15 ms after its last edge; 3 ms of that are left to the scheduler.
 CLOSED_US = 12_000
-CHATTER_CLOSINGS = 4
+# How late an edge may be handed over. Below CLOSED_US, so that no press waits for it.
+LATE_US = 10_000
+CHATTER_CLOSINGS = 3
 GAP_US = 30_000
 STUCK_US = 30_000_000
 # Hammering is one call: presses count again only after a pause of this length without any.
@@ -42,7 +48,7 @@ class ContactSignal:
 
 @dataclass
 class _Burst:
-    """Closings that belong together; `counted` once it was a press (or may never be one)."""
+    """Closings that belong together; `counted`, `worn` and `held` once said (or never to be)."""
 
     start_us: int
     counted: bool
@@ -59,7 +65,7 @@ class Contact:
 
     `pressed` once per burst; `worn` at most once per burst; `held` when a burst has lasted
     `hold_us`; `released` when it is over. A contact that is closed at the start has not been
-    pressed: it signals `held` if it stays so, and nothing else.
+    pressed: it signals `held` if it stays so, `released` at its end, and nothing else.
     """
 
     def __init__(self, *, closed: bool, at_us: int, hold_us: int = STUCK_US) -> None:
@@ -68,7 +74,7 @@ class Contact:
         self._closed = closed  # the level after the glitch filter, since _since_us
         self._since_us = at_us
         self._pending_us: int | None = None  # an edge away from it that may still be a glitch
-        self._burst = _Burst(at_us, counted=True) if closed else None
+        self._burst = _Burst(at_us, counted=True, worn=True) if closed else None
 
     @property
     def closed(self) -> bool:
@@ -94,7 +100,7 @@ class Contact:
         """Let time pass up to `now_us`, all edges until then having been taken."""
         signals: list[ContactSignal] = []
         if self._pending_us is not None:
-            if now_us - self._pending_us < GLITCH_US:
+            if now_us - self._pending_us < LATE_US:
                 return signals
             self._flip(signals)
         self._advance(now_us, signals)
@@ -103,7 +109,7 @@ class Contact:
     def wake_at_us(self) -> int | None:
         """When `tick` would next have something to say, or None."""
         if self._pending_us is not None:
-            return self._pending_us + GLITCH_US
+            return self._pending_us + LATE_US
         if self._burst is None:
             return None
         if not self._closed:
