@@ -35,7 +35,7 @@ from device.location import LocationPolicy
 from device.presses import CallCounter, Contact, ContactSignal
 from hardware.clock import Now
 from hardware.nmea import Fix
-from process.core import Drop, Heard, LinkDown, LinkUp, Log, Publish
+from process.core import Drop, Heard, LinkDown, LinkUp, Log, Publish, Stop
 from protocol.messages import (
     Alarm,
     Answer,
@@ -348,6 +348,8 @@ class Post:
             case LocationLost(reason):
                 self._location.lost()
                 self._set_fault("gps_lost", True, now, reason)
+            case Stop():
+                self._farewell(now)
             case FaultSeen(fault, present):
                 self._set_fault(fault, present, now)
             case _:
@@ -578,17 +580,25 @@ class Post:
             # An alarm that was listed before will probably be listed again in a moment.
             known = track.held.state != "raised"
             track.offer_at_us = now.uptime_us + (SECOND_US if known else 0)
-        presence = Presence(
+        self._publish("presence", self._presence(event.connection, now, online=True), retain=True)
+        self._record(now, "link_up")
+        self._log("link_up", connection=event.connection)
+
+    def _farewell(self, now: Now) -> None:
+        """The process ends as asked; a clean goodbye keeps the broker from sending the will."""
+        if self._link is not None:
+            offline = self._presence(self._link.connection, now, online=False)
+            self._publish("presence", offline, retain=True)
+
+    def _presence(self, connection: str, now: Now, *, online: bool) -> Presence:
+        return Presence(
             post=self._settings.post_id,
-            online=True,
+            online=online,
             boot_id=self._boot_id,
-            connection=event.connection,
+            connection=connection,
             at=timestamp(now.wall_ms),
             firmware=self._settings.firmware,
         )
-        self._publish("presence", presence, retain=True)
-        self._record(now, "link_up")
-        self._log("link_up", connection=event.connection)
 
     def _link_down(self, event: LinkDown, now: Now) -> None:
         if self._link is None or event.connection != self._link.connection:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import signal
 import sys
 import threading
 import time
 from pathlib import Path
 from random import Random
-from types import FrameType
+from typing import TYPE_CHECKING
 
 from device.core import (
     LINK,
@@ -38,27 +37,29 @@ from device.settings import MqttSettings, PostFile
 from hardware.button import Button
 from hardware.buzzer import Buzzer
 from hardware.clock import SystemClock
-from hardware.gps import Gps
 from hardware.lamp import Lamp
 from hardware.nmea import Fix, GpsLost, GpsState
 from hardware.panel import Panel, PanelError
 from hardware.pins import MockPins, open_pins
-from process.core import Drop, Log, Publish, Stop, Tick
+from process.core import Drop, Log, Publish, Tick
 from process.events import EventQueue
 from process.intake import Intake
 from process.link import Link, LinkSettings, Received, Subscription, TlsFiles, Will
 from process.log import log
+from process.loop import run as run_loop
+from process.loop import stop_on_signals
 from process.settings import parse_mqtt_url
 from protocol.codec import encode
 from protocol.messages import Presence
 from protocol.topics import Topics
 from protocol.values import new_id, timestamp
 
+if TYPE_CHECKING:
+    from hardware.gps import Gps
+
 QUEUE_LIMIT = 4096
 # Places that only edges, outbox and buzzer may take: a flood of messages never costs a press.
 QUEUE_RESERVED = 2048
-WATCH_S = 2.0
-LEVELS_DIFFER_S = 1.0
 EXIT_RESTART = 70
 
 
@@ -79,9 +80,7 @@ class Service:
         self._intake = Intake(self._topics, {("posts", "answer"), ("posts", "state")})
         self._firmware = "kentongan " + importlib.metadata.version("kentongan")
         self._buzzes = 0
-        self._stopping = False
-        self._watch_at_s = 0.0
-        self._levels_differ_since_s: float | None = None
+        self._level_differed = False
 
         hardware = settings.hardware
         self._pins = open_pins(hardware.pins, hardware.chip)
@@ -128,11 +127,7 @@ class Service:
             will=self._will,
             deliver=self._queue.offer,
         )
-        self._gps = (
-            Gps(settings.location.device, settings.location.baud, self._on_gps, self._clock)
-            if settings.location.source == "gps"
-            else None
-        )
+        self._gps = self._receiver() if settings.location.source == "gps" else None
         self._panel = None
         if hardware.panel_socket is not None:
             if not isinstance(self._pins, MockPins):
@@ -165,8 +160,11 @@ class Service:
             case GpsLost(reason):
                 self._queue.offer(LocationLost(reason), droppable=False)
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        self._queue.offer(Stop(), droppable=False)
+    def _receiver(self) -> Gps:
+        from hardware.gps import Gps  # brings Blinka; a post without a receiver does without it
+
+        location = self._settings.location
+        return Gps(location.device, location.baud, self._on_gps, self._clock)
 
     def _will(self, connection: str) -> Will:
         presence = Presence(
@@ -185,40 +183,35 @@ class Service:
 
     def run(self) -> int:
         """Be the post until SIGTERM; the exit code, `EXIT_RESTART` when it must start anew."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        self._handle(Tick())
+        stop_on_signals(self._queue)
+        for effect in self._core.handle(Tick(), self._clock.now()):
+            self._perform(effect)
         log("listening", post=self._settings.post_id, firmware=self._firmware)
         self._link.start()
         if self._gps is not None:
             self._gps.start()
-        code = 0
-        while not self._stopping and code == 0:
-            event = self._queue.take(self._pause_s())
-            if isinstance(event, Stop):
-                self._stopping = True
-            elif isinstance(event, _StatusAsked):
-                event.answer(self._status())
-            elif isinstance(event, Received):
-                heard = self._intake.read(event)
-                if heard is not None:
-                    self._handle(heard)
-            else:
-                self._handle(event if event is not None else Tick())
-            code = self._watch()
+        wrong = run_loop(
+            self._core,
+            self._queue,
+            self._clock,
+            self._perform,
+            read=self._read,
+            watch=self._watch,
+        )
+        if wrong is not None:
+            log("restarting", level="error", why=wrong)
         self._close()
-        return code
+        return 0 if wrong is None else EXIT_RESTART
 
-    def _pause_s(self) -> float:
-        wake_at_us = self._core.wake_at_us()
-        watch_in_s = self._watch_at_s - time.monotonic()
-        if wake_at_us is None:
-            return max(0.0, watch_in_s)
-        return max(0.0, min(watch_in_s, (wake_at_us - self._clock.now().uptime_us) / 1_000_000))
-
-    def _handle(self, event: object) -> None:
-        for effect in self._core.handle(event, self._clock.now()):
-            self._perform(effect)
+    def _read(self, event: object) -> object | None:
+        match event:
+            case Received():
+                return self._intake.read(event)
+            case _StatusAsked():
+                event.answer(self._status())
+                return None
+            case _:
+                return event
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -243,39 +236,23 @@ class Service:
 
     # --- what must not die in silence ------------------------------------------------------
 
-    def _watch(self) -> int:
+    def _watch(self) -> str | None:
         """Every 2 s: do the threads live, and does the core know the button's true level?"""
-        now_s = time.monotonic()
-        if now_s < self._watch_at_s:
-            return 0
-        self._watch_at_s = now_s + WATCH_S
-        dead = [
-            name
-            for name, lives in (
-                ("button", self._pins.notify_thread_alive()),
-                ("outbox", self._outbox.alive()),
-                ("link", self._link.alive()),
-            )
-            if not lives
-        ]
-        if dead and not self._stopping:
-            log("thread_died", level="error", threads=",".join(dead))
-            return EXIT_RESTART
-        self._compare_levels(now_s)
-        return 0
-
-    def _compare_levels(self, now_s: float) -> None:
-        """An edge that was lost on its way must not leave the post deaf."""
+        for name, lives in (
+            ("button", self._pins.notify_thread_alive()),
+            ("outbox", self._outbox.alive()),
+            ("link", self._link.alive()),
+        ):
+            if not lives:
+                return f"the {name} thread has died"
+        # An edge that was lost on its way must not leave the post deaf: two looks, 2 s apart.
         closed = self._button.closed
-        if closed == self._core.button_closed:
-            self._levels_differ_since_s = None
-        elif self._levels_differ_since_s is None:
-            self._levels_differ_since_s = now_s
-            self._watch_at_s = now_s + LEVELS_DIFFER_S
-        elif now_s - self._levels_differ_since_s >= LEVELS_DIFFER_S:
-            self._levels_differ_since_s = None
+        differs = closed != self._core.button_closed
+        if differs and self._level_differed:
             log("edge_was_lost", level="warning", closed=closed)
-            self._handle(Edge("button", self._clock.now().uptime_us, closed))
+            self._on_button(self._clock.now().uptime_us, closed)
+        self._level_differed = differs
+        return None
 
     # --- the panel -------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ def test_each_edge_arrives_with_its_own_microsecond() -> None:
 
 def test_a_button_closed_at_boot_fires_nothing_but_can_be_read() -> None:
     pins, seen = MockPins(), list[bool]()
-    pins.hold(NUMBER)
+    _drive(pins, (time.monotonic(), 0))
     button = Button(pins, NUMBER, lambda at_us, closed: seen.append(closed))
     assert button.closed
     assert seen == []

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gpiozero.pins.mock import MockFactory
 
-from hardware import pins as pins_module
 from hardware.pins import MockPins, PinsUnavailable, find_chip, notify_thread_of, open_pins
 
 
@@ -61,7 +61,7 @@ def test_no_chip_at_all_is_said_in_words(tmp_path: Path) -> None:
 
 
 def test_a_chip_that_cannot_be_opened_points_to_the_group_gpio(tmp_path: Path) -> None:
-    with pytest.raises(PinsUnavailable, match="gpiochip0.*group gpio"):
+    with pytest.raises(PinsUnavailable, match=r"gpiochip0.*group gpio"):
         find_chip(FakeLgpio({0: None}), _devices(tmp_path, 0))
 
 
@@ -71,10 +71,10 @@ def test_chips_with_other_labels_only_are_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_back_end_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pins_module.importlib, "import_module", _not_found)
+    monkeypatch.setattr("importlib.import_module", _not_found)
     for kind in ("lgpio", "rpigpio"):
         with pytest.raises(PinsUnavailable, match=r"install kentongan\[pi\]"):
-            open_pins(kind)  # type: ignore[arg-type]
+            open_pins(kind)
 
 
 def _not_found(name: str) -> Any:
@@ -87,7 +87,7 @@ def test_a_back_end_that_refuses_this_machine_is_no_traceback(
     def refuses(name: str) -> Any:
         raise RuntimeError("This module can only be run on a Raspberry Pi!")
 
-    monkeypatch.setattr(pins_module.importlib, "import_module", refuses)
+    monkeypatch.setattr("importlib.import_module", refuses)
     with pytest.raises(PinsUnavailable, match="can only be run on a Raspberry Pi"):
         open_pins("rpigpio")
 
@@ -105,7 +105,7 @@ def test_lgpio_gets_a_writable_directory_and_the_process_keeps_its_own(
         os.chdir(os.environ["LG_WD"])  # as lgpio does
         raise OSError("no FIFO")
 
-    monkeypatch.setattr(pins_module.importlib, "import_module", imported)
+    monkeypatch.setattr("importlib.import_module", imported)
     with contextlib.suppress(PinsUnavailable):
         open_pins("lgpio")
     assert seen == [str(tmp_path)]
@@ -137,7 +137,7 @@ def lgpio_on_a_pi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[F
 
     def factory(chip: int) -> Any:
         lgpio.gpiochip_open(chip)
-        return pins_module.MockFactory(revision="a02082")
+        return MockFactory(revision="a02082")
 
     backend.LGPIOFactory = factory  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lgpio", lgpio)

@@ -1,0 +1,330 @@
+"""The panel of a post with mock pins: a Unix socket by which another process presses the button.
+
+One request a connection: a line of JSON, answered by a line of JSON. It decides nothing about
+presses, and it exists with mock pins only: on a real post nobody presses from outside.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hardware.pins import MockPins
+
+# sun_path is 108 bytes with its terminating zero (unix(7)).
+SOCKET_PATH_BYTES_MAX = 107
+REQUEST_BYTES_MAX = 1024 * 1024
+REPLY_BYTES_MAX = 1024 * 1024
+EDGES_MAX = 100_000
+EDGES_FILE_CHARACTERS_MAX = 4 * 1024 * 1024
+EDGES_SPAN_MAX_US = 3_600_000_000
+CONNECTIONS_MAX = 8
+REQUEST_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 10.0
+
+_NUMBER = re.compile(r"[0-9]{1,12}")
+
+# (microseconds since the first instant, level): 1 is high, open; 0 is low, closed.
+Edge = tuple[int, int]
+
+PRESS: tuple[Edge, ...] = ((0, 0),)
+RELEASE: tuple[Edge, ...] = ((0, 1),)
+# Three presses of 80 ms, 120 ms apart: a firm, quick hand, over in 0.48 s.
+PRESS3: tuple[Edge, ...] = (
+    (0, 0),
+    (80_000, 1),
+    (200_000, 0),
+    (280_000, 1),
+    (400_000, 0),
+    (480_000, 1),
+)
+# The cancel key counts when held for 3 s.
+CANCEL: tuple[Edge, ...] = ((0, 0), (3_200_000, 1))
+
+
+class PanelError(Exception):
+    """A request that cannot be served or asked; the message is for the person at the keyboard."""
+
+
+class Panel:
+    """The server, in a thread of its own. `status` is called on its threads for each *status*.
+
+    Edges are stamped with the time they were meant for, so that microseconds survive a busy
+    machine; requests that move pins wait for each other.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        pins: MockPins,
+        button: int,
+        cancel: int | None,
+        status: Callable[[], dict[str, Any]],
+    ) -> None:
+        """Listens at `path`, for this user only. Raises PanelError."""
+        self._path = Path(path)
+        self._pins = pins
+        self._button = button
+        self._cancel = cancel
+        self._status = status
+        self._stopping = threading.Event()
+        self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self._server = _listen(self._path)
+        self._thread = threading.Thread(target=self._accept, name="panel", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops between two edges and removes the socket file."""
+        self._stopping.set()
+        self._path.unlink(missing_ok=True)
+        # Wakes accept(): closing the descriptor alone would leave the thread inside it.
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._server.close()
+
+    def _accept(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                # Out of descriptors, or closed: the pause keeps the first from spinning.
+                self._stopping.wait(0.1)
+                continue
+            connection.settimeout(REQUEST_TIMEOUT_S)
+            if not self._places.acquire(blocking=False):
+                _answer(connection, _error(f"the panel serves {CONNECTIONS_MAX} at a time"))
+                continue
+            threading.Thread(
+                target=self._serve, args=(connection,), name="panel request", daemon=True
+            ).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            reply = json.dumps(self._reply_to(connection))
+        except PanelError as error:
+            reply = _error(str(error))
+        except Exception as error:  # noqa: BLE001  whatever it is, the asker is told and served again
+            reply = _error(f"{type(error).__name__}: {error}")
+        _answer(connection, reply)
+        self._places.release()
+
+    def _reply_to(self, connection: socket.socket) -> dict[str, Any]:
+        try:
+            line = _read_line(connection, REQUEST_BYTES_MAX, time.monotonic() + REQUEST_TIMEOUT_S)
+        except OSError as error:
+            raise PanelError(f"the request did not come: {error}") from error
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise PanelError(f"the request is not JSON: {error}") from error
+        if not isinstance(request, dict) or not isinstance(request.get("request"), str):
+            raise PanelError('a request is an object with "request"')
+        return self._do(request["request"], request)
+
+    def _do(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
+        moves = {"press": PRESS, "release": RELEASE, "press3": PRESS3}
+        if name == "status":
+            return self._status()
+        if name in moves:
+            return self._drive(self._button, moves[name])
+        if name == "edges":
+            return self._drive(self._button, check_edges(request.get("edges")))
+        if name == "cancel":
+            if self._cancel is None:
+                raise PanelError("this post has no cancel key: [cancel] pin is not set")
+            return self._drive(self._cancel, CANCEL)
+        raise PanelError(
+            f"unknown request {name[:40]!r}: press, release, press3, cancel, edges or status"
+        )
+
+    def _drive(self, number: int, edges: tuple[Edge, ...]) -> dict[str, Any]:
+        changed, late_us = 0, 0
+        with self._pins.driving() as drive:
+            begin_us = time.monotonic_ns() // 1000
+            for t_us, level in edges:
+                while (left_us := begin_us + t_us - time.monotonic_ns() // 1000) > 0:
+                    if self._stopping.wait(left_us / 1_000_000):
+                        raise PanelError("the post is stopping")
+                late_us = max(late_us, -left_us)
+                changed += drive(number, level, (begin_us + t_us) / 1_000_000)
+        return {"ok": True, "edges": changed, "late_us": late_us}
+
+
+def check_edges(edges: object) -> tuple[Edge, ...]:
+    """The edges of a request, checked; raises PanelError naming the first that is wrong."""
+    if not isinstance(edges, list) or not 1 <= len(edges) <= EDGES_MAX:
+        raise PanelError(f'"edges" is a list of 1 to {EDGES_MAX} pairs [t_us, level]')
+    checked: list[Edge] = []
+    before_us = 0
+    for place, edge in enumerate(edges):
+        if not (
+            isinstance(edge, list | tuple) and len(edge) == 2 and all(type(n) is int for n in edge)
+        ):
+            raise PanelError(f"edge {place}: not a pair of whole numbers [t_us, level]")
+        wrong = _wrong_edge(edge[0], edge[1], before_us)
+        if wrong:
+            raise PanelError(f"edge {place}: {wrong}")
+        before_us = edge[0]
+        checked.append((edge[0], edge[1]))
+    return tuple(checked)
+
+
+def _wrong_edge(t_us: int, level: int, before_us: int) -> str | None:
+    if not 0 <= t_us <= EDGES_SPAN_MAX_US:
+        return f"t_us is {t_us}, allowed is 0 to {EDGES_SPAN_MAX_US}"
+    if t_us < before_us:
+        return f"t_us falls from {before_us} to {t_us}"
+    if level not in (0, 1):
+        return f"level is {level}, allowed is 1 (high, open) or 0 (low, closed)"
+    return None
+
+
+def read_edges_file(path: str) -> list[Edge]:
+    """Reads an edges file: a line `t_us level` for each edge, `#` begins a comment.
+
+    Times are microseconds since the first instant and must not fall. Raises PanelError with file
+    and line.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(EDGES_FILE_CHARACTERS_MAX + 1)
+    except OSError as error:
+        raise PanelError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PanelError(f"{path}: not a text file") from error
+    if len(text) > EDGES_FILE_CHARACTERS_MAX:
+        raise PanelError(f"{path}: more than {EDGES_FILE_CHARACTERS_MAX} characters")
+    edges: list[Edge] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        edges.append(_edge_of(words, edges[-1][0] if edges else 0, f"{path}:{number}"))
+        if len(edges) > EDGES_MAX:
+            raise PanelError(f"{path}:{number}: more than {EDGES_MAX} edges")
+    if not edges:
+        raise PanelError(f"{path}: no edges in it")
+    return edges
+
+
+def _edge_of(words: list[str], before_us: int, where: str) -> Edge:
+    if len(words) != 2 or not all(_NUMBER.fullmatch(word) for word in words):
+        raise PanelError(f"{where}: {' '.join(words)[:40]!r} is not `t_us level`, whole numbers")
+    edge = (int(words[0]), int(words[1]))
+    wrong = _wrong_edge(*edge, before_us)
+    if wrong:
+        raise PanelError(f"{where}: {wrong}")
+    return edge
+
+
+def ask(path: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Asks the panel at socket `path` and waits for its reply (as long as the edges take + 10 s).
+
+    `request` is `{"request": "press"|"release"|"press3"|"cancel"|"status"}` or `{"request":
+    "edges", "edges": [[t_us, level], ...]}`. Raises PanelError, also for a reply that is an error.
+    """
+    deadline_s = time.monotonic() + ANSWER_TIMEOUT_S + _span_us(request) / 1_000_000
+    line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
+    if len(line) > REQUEST_BYTES_MAX:
+        raise PanelError(f"the request has {len(line)} bytes, at most {REQUEST_BYTES_MAX} fit")
+    _check_path(Path(path))
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(ANSWER_TIMEOUT_S)
+            connection.connect(path)
+            connection.sendall(line)
+            reply = json.loads(_read_line(connection, REPLY_BYTES_MAX, deadline_s))
+    except OSError as error:
+        raise PanelError(f"no panel answers at {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise PanelError(f"the panel at {path} answered what is not JSON") from error
+    if not isinstance(reply, dict):
+        raise PanelError(f"the panel at {path} answered what is not an object")
+    if "error" in reply:
+        raise PanelError(str(reply["error"]))
+    return reply
+
+
+def _span_us(request: dict[str, Any]) -> int:
+    if request.get("request") == "cancel":
+        return CANCEL[-1][0]
+    if request.get("request") == "edges":
+        return check_edges(request.get("edges"))[-1][0]
+    return PRESS3[-1][0]
+
+
+def _check_path(path: Path) -> None:
+    size = len(str(path).encode())
+    if size > SOCKET_PATH_BYTES_MAX:
+        raise PanelError(
+            f"the socket path {path} has {size} bytes, at most {SOCKET_PATH_BYTES_MAX} are possible"
+        )
+
+
+def _listen(path: Path) -> socket.socket:
+    _check_path(path)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        server.bind(str(path))
+        # Before listen() nobody can connect, so nobody does with wider rights.
+        path.chmod(0o600)
+        server.listen(CONNECTIONS_MAX)
+    except OSError as error:
+        server.close()
+        raise PanelError(f"no panel at {path}: {error.strerror or error}") from error
+    except PanelError:
+        server.close()
+        raise
+    return server
+
+
+def _remove_stale(path: Path) -> None:
+    """Removes a socket that nobody listens at; raises PanelError for anything else found."""
+    if not path.exists() and not path.is_symlink():
+        return
+    if not stat.S_ISSOCK(path.lstat().st_mode):
+        raise PanelError(f"{path} exists and is not a socket: it is not removed")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise PanelError(f"another process listens at {path}")
+
+
+def _read_line(connection: socket.socket, bytes_max: int, deadline_s: float) -> bytes:
+    """One line without its end; raises OSError at `deadline_s` (monotonic), PanelError if long."""
+    held = bytearray()
+    while b"\n" not in held:
+        connection.settimeout(max(0.001, deadline_s - time.monotonic()))
+        portion = connection.recv(65_536)
+        if not portion:
+            break
+        held += portion
+        if len(held) > bytes_max:
+            raise PanelError(f"more than {bytes_max} bytes")
+    return bytes(held.partition(b"\n")[0])
+
+
+def _error(message: str) -> str:
+    return json.dumps({"error": message})
+
+
+def _answer(connection: socket.socket, reply: str) -> None:
+    with connection:
+        try:
+            connection.settimeout(REQUEST_TIMEOUT_S)
+            connection.sendall(reply.encode() + b"\n")
+        except OSError:
+            # The asker has gone: nobody is left to tell.
+            return
