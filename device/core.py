@@ -37,6 +37,7 @@ from hardware.clock import Now
 from hardware.nmea import Fix
 from process.core import Drop, Heard, LinkDown, LinkUp, Log, Publish, Stop
 from protocol.messages import (
+    HELD_MAX,
     Alarm,
     Answer,
     Health,
@@ -52,7 +53,9 @@ LINK = "gateway"
 SECOND_US = 1_000_000
 
 UNRESOLVED_MAX = 16
-RESOLVED_KEPT_MAX = 8  # resolved, and the gateway has not yet stopped listing them
+RESOLVED_KEPT_MAX = (
+    HELD_MAX - UNRESOLVED_MAX
+)  # resolved, and the gateway has not yet stopped listing them
 DISK_PATIENCE_US = 1 * SECOND_US  # then the call goes out from memory
 DISK_RETRY_US = 5 * SECOND_US
 UNLISTED_US = 20 * SECOND_US  # a call not listed for so long: out of order
@@ -692,6 +695,8 @@ class Post:
             del link.beats[min(link.beats)]
         heartbeat_us = int(self._settings.heartbeat_s * SECOND_US)
         link.heartbeat_at_us = now.uptime_us + heartbeat_us
+        told = [t.told for t in self._tracks.values() if t.told is not None]
+        told.sort(key=lambda held: held.over)  # what is over may wait for a place
         health = Health(
             post=self._settings.post_id,
             n=self._beat,
@@ -700,7 +705,7 @@ class Post:
             at=timestamp(now.wall_ms),
             clock="synchronised" if now.synchronised else "unsynchronised",
             uptime_ms=now.uptime_us // 1000,
-            alarms=tuple(in_heartbeat(t.told) for t in self._tracks.values() if t.told),
+            alarms=tuple(in_heartbeat(held) for held in told[:HELD_MAX]),
             faults=self.faults,
             location=self._location.where(now.uptime_us),
         )

@@ -125,7 +125,7 @@ class Service:
                 Subscription(self._topics.post(settings.post_id, "answer"), live_only=True),
             ),
             will=self._will,
-            deliver=self._queue.offer,
+            deliver=self._from_link,
         )
         self._gps = self._receiver() if settings.location.source == "gps" else None
         self._panel = None
@@ -150,6 +150,9 @@ class Service:
 
     def _on_cancel(self, at_us: int, closed: bool) -> None:
         self._queue.offer(Edge("cancel", at_us, closed), droppable=False)
+
+    def _from_link(self, event: object, droppable: bool) -> bool:
+        return self._queue.offer(event, droppable=droppable)
 
     def _on_gps(self, event: Fix | GpsState | GpsLost) -> None:
         match event:

@@ -16,6 +16,7 @@ from protocol.topics import Address
 
 MESSAGE_BYTES_MAX = 4096
 STATE_BYTES_MAX = 16_384
+WHY_CHARS_MAX = 300
 
 M = TypeVar("M", bound=Message)
 
@@ -50,12 +51,20 @@ def decode(kind: type[M], payload: bytes) -> M:
     if len(payload) > bytes_max(kind):
         raise Refused(f"{len(payload)} bytes; allowed are {bytes_max(kind)}")
     try:
+        payload.decode("utf-8")  # msgspec does not look into fields that it skips
         _VERSION.decode(payload)
         message = _DECODERS[kind].decode(payload)
     except (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError) as error:
-        raise Refused(str(error)[:300]) from None
+        raise Refused(_shortened(str(error))) from None
     assert isinstance(message, kind)
     return message
+
+
+def _shortened(text: str) -> str:
+    # A refused value may be quoted at length; the path to the field stands behind it.
+    return (
+        text if len(text) <= WHY_CHARS_MAX else f"{text[:120]} ... {text[-(WHY_CHARS_MAX - 125) :]}"
+    )
 
 
 def decode_at(address: Address, payload: bytes) -> Message:
@@ -88,9 +97,12 @@ def encode(message: Message) -> bytes:
     """Write one message as compact JSON.
 
     Raises:
-        Refused: larger than its bound, which is an error of the sender's.
+        Refused: larger than its bound or not Unicode, which no legal value is.
     """
-    payload = _ENCODER.encode(message)
+    try:
+        payload = _ENCODER.encode(message)
+    except UnicodeEncodeError as error:  # a lone surrogate, as in an undecodable argument
+        raise Refused(f"{type(message).__name__} holds text that is not Unicode: {error}") from None
     if len(payload) > bytes_max(type(message)):
         raise Refused(f"{type(message).__name__} of {len(payload)} bytes is over its bound")
     return payload

@@ -40,7 +40,9 @@ from protocol.values import (
 )
 
 PRESSES_MAX = 16
-HELD_MAX = 64  # alarms in one heartbeat or state document; a post holds at most 16 unresolved
+# Alarms in one heartbeat or state document: the 16 unresolved that a post holds at most, and 4 that
+# are over and not yet confirmed. More would not fit the 4 KiB of a heartbeat.
+HELD_MAX = 20
 
 Presses = Annotated[tuple[OffsetMs, ...], Meta(max_length=PRESSES_MAX)]
 RepeatUptimes = Annotated[tuple[UptimeMs | None, ...], Meta(max_length=REPEATS_MAX)]
@@ -55,7 +57,14 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         for name in _times_of(type(self)):
             text = getattr(self, name)
             if text is not None:
-                wall_ms(text)
+                _refuse_no_day(name, text)
+
+
+def _refuse_no_day(name: str, text: str) -> None:
+    try:
+        wall_ms(text)
+    except ValueError as error:
+        raise ValueError(f"no such time in the field '{name}': {error}") from None
 
 
 _TIMES: dict[type[Part], tuple[str, ...]] = {}

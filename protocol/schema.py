@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from protocol.codec import bytes_max
-from protocol.messages import MESSAGES
+from protocol.messages import MESSAGES, NEEDED, Action, Command
 from protocol.topics import DEFAULT_ROOT, NEVER_RETAINED
 
 TOPICS: dict[str, tuple[str, str]] = {
@@ -35,11 +35,34 @@ def documents() -> dict[str, str]:
     """All generated files: name -> text."""
     files = {}
     for word, kind in MESSAGES.items():
-        schema = msgspec.json.schema(kind)
+        schema = _portable(msgspec.json.schema(kind))
+        if kind is Command:
+            schema["$defs"]["Command"]["allOf"] = [_needs(action) for action in NEEDED]
         schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
         files[_file_of(word)] = _text(schema)
     files["asyncapi.json"] = _text(_asyncapi())
     return files
+
+
+def _portable(part: Any) -> Any:
+    # Python's `\Z` is what `$` means everywhere else: ECMA-262, which JSON Schema names, and RE2.
+    if isinstance(part, dict):
+        return {
+            key: value.replace(r"\Z", "$") if key == "pattern" else _portable(value)
+            for key, value in part.items()
+        }
+    return [_portable(value) for value in part] if isinstance(part, list) else part
+
+
+def _needs(action: Action) -> dict[str, Any]:
+    fields = NEEDED[action]
+    return {
+        "if": {"properties": {"action": {"const": action}}},
+        "then": {
+            "required": list(fields),
+            "properties": {field: {"not": {"type": "null"}} for field in fields},
+        },
+    }
 
 
 def _file_of(word: str) -> str:

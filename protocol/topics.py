@@ -12,6 +12,7 @@ from typing import Literal
 from protocol.values import NAME_PATTERN, UUID_PATTERN
 
 DEFAULT_ROOT = "kentongan/v1"
+ROOT_CHARS_MAX = 64
 ROOT_PATTERN = r"^[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+){0,4}\Z"
 
 PostTopic = Literal["alarms", "presence", "health", "answer", "state"]
@@ -62,12 +63,12 @@ class Topics:
         """Take the root, such as `kentongan/v1`.
 
         Raises:
-            ValueError: the root is empty or holds a wildcard or a control character.
+            ValueError: the root is empty, too long, or holds a wildcard or a control character.
         """
-        if not re.match(ROOT_PATTERN, root):
+        if len(root) > ROOT_CHARS_MAX or not re.match(ROOT_PATTERN, root):
             raise ValueError(
-                f"not a topic root: {root[:80]!r}; allowed: up to five levels of letters, digits,"
-                " '-' and '_', such as 'kentongan/v1'"
+                f"not a topic root: {root[:80]!r}; allowed: up to {ROOT_CHARS_MAX} characters in"
+                " up to five levels of letters, digits, '-' and '_', such as 'kentongan/v1'"
             )
         self.root = root
         self._prefix = root + "/"
