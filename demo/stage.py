@@ -73,7 +73,9 @@ class Stage:
         self.journal = directory / "journal.db"
         self.outbox = directory / "post.db"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._logs: dict[str, IO[bytes]] = {}
+        self._files: dict[str, IO[bytes]] = {}
+        self._watched = 0
+        self._shown: dict[str, dict[str, Any]] = {}
         gps = f'source = "gps"\ndevice = "{gps_device}"\n' if gps_device else ""
         (directory / "post.toml").write_text(
             f'post_id = "{post_id}"\n'
@@ -106,17 +108,19 @@ class Stage:
         self._start("mcc", "mcc.cli", "watch", "--json", *self._mcc_options())
 
     def _start(self, name: str, module: str, *arguments: str) -> None:
-        log = self._logs.get(name)
-        if log is None:
-            log = self._logs[name] = (self.directory / f"{name}.log").open("ab")
         self._processes[name] = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=self._open(f"{name}.out"),
+            stderr=self._open(f"{name}.log"),
             cwd=self.directory,
             env=self._environment(),
         )
+
+    def _open(self, name: str) -> IO[bytes]:
+        if name not in self._files:
+            self._files[name] = (self.directory / name).open("ab")
+        return self._files[name]
 
     def _environment(self) -> dict[str, str]:
         rooms = str(Path(__file__).resolve().parent.parent)
@@ -159,8 +163,8 @@ class Stage:
         for name in tuple(self._processes):
             with contextlib.suppress(NotSeen):
                 self.stop(name)
-        for log in self._logs.values():
-            log.close()
+        for file in self._files.values():
+            file.close()
 
     def log_of(self, name: str) -> str:
         """What a process has said so far."""
@@ -184,6 +188,19 @@ class Stage:
         except PanelError:
             return {}
 
+    def until_lamp(self, meaning: str, timeout_s: float = 15.0) -> dict[str, Any]:
+        """Wait until the lamp says this; the status then.
+
+        Raises:
+            NotSeen: it does not.
+        """
+
+        def look() -> dict[str, Any] | None:
+            status = self.status()
+            return status if status.get("lamp") == meaning else None
+
+        return until(f"the lamp says: {meaning.replace('_', ' ')}", look, timeout_s)
+
     # --- the operator's side ---------------------------------------------------------------
 
     def mcc(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -198,9 +215,33 @@ class Stage:
             env=self._environment(),
         )
 
-    def alarms(self) -> list[dict[str, Any]]:
-        """What the command centre holds."""
+    def listed(self) -> list[dict[str, Any]]:
+        """`kentongan-mcc list --json`.
+
+        Raises:
+            NotSeen: it failed, and what it said.
+        """
         listing = self.mcc("list", "--json")
         if listing.returncode != 0:
             raise NotSeen(f"kentongan-mcc list: {listing.stderr.strip()}")
         return [json.loads(line) for line in listing.stdout.splitlines() if line.strip()]
+
+    def shown(self) -> dict[str, dict[str, Any]]:
+        """Every alarm as `watch` has shown it last, by id."""
+        path = self.directory / "mcc.out"
+        if path.exists():
+            with path.open("rb") as lines:
+                lines.seek(self._watched)
+                for line in lines:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._watched += len(line)
+                    change = json.loads(line)
+                    if change.get("event") == "alarm":
+                        self._shown[change["alarm_id"]] = change
+        return self._shown
+
+    def operator_sees(self, alarm_id: str, *states: str) -> dict[str, Any] | None:
+        """The alarm, once `watch` has shown it in one of these states."""
+        alarm = self.shown().get(alarm_id)
+        return alarm if alarm is not None and alarm["state"] in states else None

@@ -35,7 +35,7 @@ from device.location import LocationPolicy
 from device.presses import CallCounter, Contact, ContactSignal
 from hardware.clock import Now
 from hardware.nmea import Fix
-from process.core import Drop, Heard, LinkDown, LinkUp, Log, Publish, Stop
+from process.core import Drop, Heard, LinkDown, LinkUp, Log, Publish, Tick
 from protocol.messages import (
     HELD_MAX,
     Alarm,
@@ -296,6 +296,10 @@ class Post:
         """The level of the button after the last edge."""
         return self._button.closed
 
+    def location_source(self, now: Now) -> str:
+        """How the post knows where it is: `gps`, `last_known` or `surveyed`."""
+        return self._location.where(now.uptime_us).source
+
     def wake_at_us(self) -> int | None:
         """The uptime (us) at which time alone changes something, or None."""
         moments = [
@@ -351,20 +355,20 @@ class Post:
             case LocationLost(reason):
                 self._location.lost()
                 self._set_fault("gps_lost", True, now, reason)
-            case Stop():
-                self._farewell(now)
             case FaultSeen(fault, present):
                 self._set_fault(fault, present, now)
+            case Tick():
+                # Only now is it known that no edge until `now` still waits in the queue.
+                self._button_signals(self._button.tick(now.uptime_us), now)
+                if self._cancel is not None:
+                    self._cancel_signals(self._cancel.tick(now.uptime_us), now)
             case _:
-                pass  # a Tick, or a message that came too late: time passes below
+                pass  # a message that came too late for its connection
         self._time_passes(now)
         return self._effects
 
     def _time_passes(self, now: Now) -> None:
         now_us = now.uptime_us
-        self._button_signals(self._button.tick(now_us), now)
-        if self._cancel is not None:
-            self._cancel_signals(self._cancel.tick(now_us), now)
         if self._worn_until_us is not None and now_us >= self._worn_until_us:
             self._worn_until_us = None
             self._set_fault("button_worn", False, now)
@@ -583,25 +587,17 @@ class Post:
             # An alarm that was listed before will probably be listed again in a moment.
             known = track.held.state != "raised"
             track.offer_at_us = now.uptime_us + (SECOND_US if known else 0)
-        self._publish("presence", self._presence(event.connection, now, online=True), retain=True)
-        self._record(now, "link_up")
-        self._log("link_up", connection=event.connection)
-
-    def _farewell(self, now: Now) -> None:
-        """The process ends as asked; a clean goodbye keeps the broker from sending the will."""
-        if self._link is not None:
-            offline = self._presence(self._link.connection, now, online=False)
-            self._publish("presence", offline, retain=True)
-
-    def _presence(self, connection: str, now: Now, *, online: bool) -> Presence:
-        return Presence(
+        presence = Presence(
             post=self._settings.post_id,
-            online=online,
+            online=True,
             boot_id=self._boot_id,
-            connection=connection,
+            connection=event.connection,
             at=timestamp(now.wall_ms),
             firmware=self._settings.firmware,
         )
+        self._publish("presence", presence, retain=True)
+        self._record(now, "link_up")
+        self._log("link_up", connection=event.connection)
 
     def _link_down(self, event: LinkDown, now: Now) -> None:
         if self._link is None or event.connection != self._link.connection:

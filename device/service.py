@@ -278,6 +278,7 @@ class Service:
                 for held, committed in self._core.held
             ],
             "faults": list(self._core.faults),
+            "location": self._core.location_source(self._clock.now()),
         }
 
     def _close(self) -> None:
@@ -286,7 +287,8 @@ class Service:
             self._panel.close()
         if self._gps is not None:
             self._gps.stop()
-        self._link.stop(0.5)
+        connection = self._link.connection
+        self._link.stop(0.5, (self._will(connection),) if connection else ())
         self._outbox.close(0.5)
         self._buzzer.close()
         self._lamp.close()

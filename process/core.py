@@ -17,7 +17,7 @@ from protocol.topics import Address
 
 @dataclass(frozen=True)
 class Tick:
-    """Time has reached what `wake_at_us` asked for (or later, or a little earlier)."""
+    """Nothing waits, and time has reached what `wake_at_us` asked for (or later, or earlier)."""
 
 
 @dataclass(frozen=True)

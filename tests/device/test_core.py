@@ -35,6 +35,18 @@ def test_three_presses_are_committed_before_they_are_offered() -> None:
     assert rig.post.lamp == "calling"
 
 
+def test_edges_that_waited_in_a_stalled_queue_are_still_one_press() -> None:
+    rig = connected()
+    began_us = rig.at_us
+    rig.at_us += 150_000  # the loop was held up while one press with 10 ms of release bounce came
+    for n, at_ms in enumerate((0, 1, 2, 100, 101, 105, 107, 109.9)):
+        rig.send(Edge("button", began_us + int(at_ms * 1000), closed=n % 2 == 0))
+    rig.advance(6)
+    assert len(rig.done(Click)) == 1
+    assert rig.post.held == ()
+    assert "button_worn" not in rig.post.faults
+
+
 def test_each_counted_press_clicks_and_a_near_miss_does_nothing_else() -> None:
     rig = connected()
     rig.press()
