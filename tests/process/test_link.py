@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from process.link import (
     PublishRefused,
     Received,
     Subscription,
+    TlsFiles,
     Will,
 )
 from process.settings import parse_mqtt_url
@@ -46,12 +48,13 @@ class Owner:
         queue_limit: int = 1_000,
         deliver: Callable[[object, bool], bool] | None = None,
         keepalive_s: int = 20,
+        tls: TlsFiles | None = None,
         **options: Any,
     ) -> None:
         self.queue = EventQueue(queue_limit, 2)
         self.link = Link(
             "posts",
-            LinkSettings(parse_mqtt_url(url), client_id, keepalive_s),
+            LinkSettings(parse_mqtt_url(url), client_id, keepalive_s, tls),
             subscriptions=subscriptions,
             will=will,
             deliver=deliver or self.offer,
@@ -236,6 +239,13 @@ def test_no_local_hides_our_own_publishes_but_not_our_stored_documents(broker: M
     with connected(broker.url, own, client_id="gateway") as gateway:
         assert gateway.next(Received).payload == b"mine"
     forget(broker, "t/own")
+
+
+def test_a_missing_certificate_file_is_named_and_tried_again(tmp_path: Path) -> None:
+    files = TlsFiles(ca=str(tmp_path / "ca.pem"))
+    with Owner(f"mqtts://localhost:{free_port()}", tls=files) as owner:
+        reason = f"cannot connect: {tmp_path}/ca.pem: No such file or directory"
+        assert [owner.next(LinkDown).reason for _ in range(2)] == [reason, reason]
 
 
 # --- publishing -------------------------------------------------------------------------------

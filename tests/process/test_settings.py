@@ -147,8 +147,7 @@ def test_a_key_like_nothing_known_lists_what_is(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_named_with_what_it_must_hold(tmp_path: Path) -> None:
     assert problems(tmp_path, "") == [
-        "post_id is missing: expected a text in quotes of 0 to 20 characters matching ^[a-z-]+\\Z,"
-        ' for example "mlg-rw"',
+        'post_id is missing: expected a text in quotes of 0 to 20 characters, for example "mlg-rw"',
         "the table [mqtt] is missing; it must hold url",
     ]
 

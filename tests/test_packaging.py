@@ -1,0 +1,65 @@
+"""What gets installed where: the SD card carries what firmware needs and nothing more."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# Where a name is at the start of a requirement: "paho-mqtt>=2.1; extra == 'device'".
+NAME = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?")
+
+
+def closure(package: str, extra: str) -> set[str]:
+    """Every distribution that `package[extra]` brings, by the metadata of what is installed."""
+    found: set[str] = set()
+    waiting = [(package, extra)]
+    while waiting:
+        name, wanted = waiting.pop()
+        try:
+            lines = requires(name) or []
+        except PackageNotFoundError:
+            continue  # for another platform
+        for line in lines:
+            requirement, _, marker = line.partition(";")
+            match = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", marker)
+            if match is not None and match[1] != wanted:
+                continue
+            named = NAME.match(requirement.strip())
+            assert named is not None
+            dependency = named[1].lower().replace("_", "-")
+            if dependency not in found:
+                found.add(dependency)
+                waiting += [(dependency, one) for one in (named[2] or "").split(",")]
+    return found
+
+
+def test_the_firmware_brings_no_django_no_sqlalchemy_no_pydantic_and_no_broker() -> None:
+    brought = closure("kentongan", "device")
+    assert {"paho-mqtt", "gpiozero", "pyserial", "msgspec"} <= brought
+    assert brought.isdisjoint({"django", "sqlalchemy", "pydantic", "iotcore", "amqtt", "pytest"})
+
+
+def test_every_installed_requirement_is_pinned() -> None:
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    }
+    needed = closure("kentongan", "dev") | closure("kentongan", "demo")
+    optional = {"lgpio", "rpi-gpio", "rpi.gpio", "kentongan"}
+    installed = {name for name in needed if _is_installed(name)}
+    assert installed - pinned - optional == set()
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        requires(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def test_constraints_name_no_host() -> None:
+    assert "://" not in (ROOT / "constraints.txt").read_text()
