@@ -19,6 +19,7 @@ OPERATOR = "Siti"
 # Longer than the post's pause between offers and a reconnect together.
 STEP_S = 12.0
 QUIET_S = 1.5
+FINGER_S = 0.1
 
 
 class Story:
@@ -47,13 +48,13 @@ class Story:
     def _press3(self) -> str:
         """Three presses; the id of the new alarm."""
         known = {alarm["id"] for alarm in self._stage.status()["alarms"]}
-        for last in (False, False, True):
-            if last:
-                self._pressed_s = time.monotonic()
+        for _ in range(2):
             self._stage.panel("press")
-            time.sleep(0.1)  # a finger
+            time.sleep(FINGER_S)
             self._stage.panel("release")
-            time.sleep(0.1)
+            time.sleep(FINGER_S)
+        self._pressed_s = time.monotonic()
+        self._stage.panel("press")
 
         def look() -> str | None:
             return next(
@@ -67,6 +68,7 @@ class Story:
 
         alarm_id = until("the alarm is on disk", look, STEP_S)
         self._say(f"three presses; alarm {alarm_id[:8]} is on the post's disk")
+        self._stage.panel("release")
         return alarm_id
 
     def _command(self, what: str, *arguments: str) -> None:

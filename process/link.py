@@ -26,6 +26,7 @@ import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -340,7 +341,6 @@ class Link:
         with self._lock:
             self._up = None
             self.outbound.clear()
-        self.acknowledged.clear()
         self.drop_wanted = None
         session.close()
         lasted_s = 0.0 if session.up_at_s is None else ended_s - session.up_at_s
@@ -709,6 +709,9 @@ def _expiring(expiry_s: int) -> Properties:
 
 
 def _tls_context(files: TlsFiles) -> ssl.SSLContext:
+    for path in (files.ca, files.certificate, files.key):
+        if path is not None:
+            Path(path).open("rb").close()  # ssl's own error does not name the file
     context = ssl.create_default_context(cafile=files.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if files.certificate is not None:

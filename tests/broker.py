@@ -60,6 +60,7 @@ class Mosquitto:
         lines = [
             "user root",  # mosquitto started by root would give up its right to the directory
             f"listener {self.port} 127.0.0.1",
+            "set_tcp_nodelay true",
             f"persistence_location {self.directory}/",
         ]
         if "allow_anonymous" not in self._config:

@@ -83,7 +83,7 @@ class GatewayDouble:
     def wait_for(self, found: Callable[[list[Command]], bool], seconds: float = 10) -> None:
         """Until the commands heard so far are as wanted; fails when they are not in time."""
         with self._changed:
-            assert self._changed.wait_for(lambda: found(self.commands), seconds), self.commands
+            assert self._changed.wait_for(lambda: found(self.commands), seconds), self.commands[-5:]
 
     def actions(self) -> list[str]:
         return [one.action for one in self.commands if one.action not in ("beat", "receive")]

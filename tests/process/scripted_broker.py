@@ -23,7 +23,7 @@ class ScriptedBroker:
     def __init__(self, *, subscribe_code: int = 1, acknowledges: bool = False) -> None:
         self._subscribe_code = subscribe_code
         self._acknowledges = acknowledges
-        self.published = 0
+        self.published: list[bytes] = []  # the bodies of the PUBLISH packets
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._client: socket.socket | None = None
@@ -73,7 +73,7 @@ class ScriptedBroker:
         elif packet == PINGREQ:
             client.sendall(PINGRESP)
         elif packet == PUBLISH:
-            self.published += 1
+            self.published.append(body)
             if self._acknowledges:
                 end_of_topic = 2 + int.from_bytes(body[:2], "big")
                 client.sendall(bytes([0x40, 2]) + body[end_of_topic : end_of_topic + 2])

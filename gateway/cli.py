@@ -1,0 +1,70 @@
+"""`kentongan-gateway`: run a gateway, or check its settings.
+
+Exit codes: 0 done, 2 the command, the settings or what they name cannot be used, 70 a part of the
+process has died and it is to be started anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and do it."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run_or_check(options)
+    except ModuleNotFoundError as error:
+        _say(f"{error.name} is not installed; install it with: pip install 'kentongan[gateway]'")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kentongan-gateway",
+        description="Takes in the alarms of posts, keeps them, passes them to the command centre.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, what in (
+        ("run", "be the gateway"),
+        ("check", "validate the settings and print what would run"),
+    ):
+        command = commands.add_parser(name, help=what, description=what)
+        command.add_argument("--config", required=True, type=Path, help="the settings, TOML")
+    return parser
+
+
+def _run_or_check(options: argparse.Namespace) -> int:
+    from gateway.settings import GatewayFile
+    from process.settings import SettingsError, describe_settings, read_settings
+
+    try:
+        settings = read_settings(options.config, GatewayFile)
+    except SettingsError as error:
+        for problem in error.problems:
+            _say(problem)
+        return 2
+    if options.command == "check":
+        sys.stdout.write(describe_settings(settings) + "\n")
+        return 0
+
+    from gateway.journal import JournalUnusable
+    from gateway.service import run
+    from hardware.pins import PinsUnavailable
+
+    try:
+        return run(settings)
+    except (PinsUnavailable, JournalUnusable) as error:
+        _say(str(error))
+        return 2
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"kentongan-gateway: {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

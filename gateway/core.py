@@ -1,0 +1,1280 @@
+"""The gateway decides here: events in, effects out, time passed in. No clock, no I/O, no threads.
+
+Commit, then say: an alarm changes in three steps, and the steps stand in this order in the file.
+
+1. `_apply` merges one input (an offer, a command, a heartbeat that confirms) into the record. While
+   a change of an alarm is on its way to the journal, further inputs for that alarm wait.
+2. `_commit` hands changed records to the journal; `_committed` hears that they are on disk.
+3. `_tell` lets the world know: state document, MCC document, acknowledgements, buzzer. Every
+   retained document is built from committed records in `_document`, at the moment it is sent.
+
+How one alarm may change is in `record.py`, what is known of a post in `posts.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Literal
+
+import msgspec
+
+from gateway.deadlines import Deadlines
+from gateway.posts import Post, Presence, Window
+from gateway.record import (
+    AlarmRecord,
+    HistoryRow,
+    NotDone,
+    command_into,
+    document,
+    history,
+    listing,
+    new_record,
+    offer_into,
+    receipt_into,
+)
+from hardware.clock import Now
+from process.core import Acknowledge, Heard, LinkDown, LinkUp, Log, Publish
+from protocol.messages import (
+    Alarm,
+    Answer,
+    Command,
+    CommandAnswer,
+    Health,
+    MccAlarm,
+    MccGateway,
+    MccPost,
+    Message,
+    PostState,
+    TestWindow,
+)
+from protocol.messages import Presence as PresenceMessage
+from protocol.topics import DEFAULT_ROOT, Address, Topics
+from protocol.values import FAULTS_MAX, timestamp, wall_ms
+
+POSTS_LINK = "posts"
+MCC_LINK = "mcc"
+LINKS = (POSTS_LINK, MCC_LINK)
+SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
+
+SILENT_AFTER_US = 90 * SECOND_US  # EN 50131 grade 3 and UL allow 180 and 200 s
+SILENT_AFTER_WILL_US = 20 * SECOND_US  # time for the post to come back by itself
+MCC_BEATS_WITHIN_US = 25 * SECOND_US  # it beats every 10 s
+ANSWER_EXPIRY_S = 30
+REFUSAL_EXPIRY_S = 30
+GATEWAY_BEAT_US = 10 * SECOND_US
+SAY_AGAIN_US = 1 * SECOND_US  # the same document is not repeated more often
+OFFER_FIRST_PAUSE_US = 2 * SECOND_US
+OFFER_PAUSE_MAX_US = 60 * SECOND_US
+OPEN_AGAIN_US = 600 * SECOND_US  # an unresolved document, receipted or not
+LIVE_EXPIRY_S = 60
+CLEARED_AFTER_US = 7 * DAY_US
+CLEAR_RETRY_US = 3600 * SECOND_US
+RECALL_SPAN_MS = 30 * 86_400 * 1000
+RECALL_PAGE = 100
+RECALL_RETRY_US = 10 * SECOND_US
+COMMIT_RETRY_US = 1 * SECOND_US
+PUTS_PER_COMMIT_MAX = 500
+ESCALATE_US = 60 * SECOND_US
+COMMAND_AGE_MAX_MS = 60_000
+PARKED_US = 900 * SECOND_US
+
+POSTS_MAX = 200_000
+ALARMS_MAX = 100_000  # in memory: open, listed, or not yet cleared at the MCC
+PENDING_MAX = 10_000  # offered and not yet in the journal
+PARKED_MAX = 1_000
+WAITING_MAX = 32  # inputs for one alarm while it is on its way to the journal
+# Documents per link: this many at once, then so many a second. A link holds 1,000 messages.
+SAY_BURST = 500
+SAY_PER_S = 2_000
+SAY_PAUSE_US = 50_000
+
+SoundName = Literal["alarm", "escalation", "acknowledged"]
+
+
+# --- events that only a gateway knows ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Committed:
+    """These commits are on disk. `existing` are the rows that stood in the way of new ones."""
+
+    tokens: tuple[int, ...]
+    existing: tuple[AlarmRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class CommitFailed:
+    """None of these commits is on disk."""
+
+    tokens: tuple[int, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The journal's answer to a `Lookup`; None: it knows no such alarm."""
+
+    alarm_id: str
+    record: AlarmRecord | None
+
+
+@dataclass(frozen=True)
+class LookupFailed:
+    """The journal could not be read."""
+
+    alarm_id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """One page of a `Recall`; `cursor` asks for the next, None when there is none."""
+
+    records: tuple[AlarmRecord, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True)
+class RecallFailed:
+    """The journal could not be read."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class NotSent:
+    """A link could not take a retained document (its queue was full); it is to be said again."""
+
+    link: str
+    topic: str
+
+
+# --- effects that only a gateway has -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Put:
+    """Write a record and its transitions. `is_new`: only if the journal has no such alarm."""
+
+    record: AlarmRecord
+    is_new: bool
+    history: tuple[HistoryRow, ...]
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Write in one transaction, perhaps together with others; `Committed` names the token."""
+
+    token: int
+    puts: tuple[Put, ...]
+    meta: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Ask the journal for an alarm that is not in memory."""
+
+    alarm_id: str
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Ask for alarms that are no longer shown, raised at or after `since_ms`, after `cursor`."""
+
+    cursor: str
+    since_ms: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Sound the gateway's own buzzer."""
+
+    name: SoundName
+
+
+Effect = Commit | Lookup | Recall | Sound | Publish | Acknowledge | Log
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """What the core needs of the settings."""
+
+    gateway_id: str
+    receiver: str = "console"
+    require_receipt: bool = True
+    silent: bool = False
+    topic_root: str = DEFAULT_ROOT
+
+
+# A message and when it was heard: the ages in an offer count from then, however long it waits.
+_Input = tuple[Heard, Now]
+
+
+@dataclass(slots=True)
+class Track:
+    """One alarm in memory."""
+
+    alarm_id: str
+    post: str
+    committed: AlarmRecord | None = None  # what may be spoken of
+    document: MccAlarm | None = None  # the same, as the MCC reads it
+    pending: AlarmRecord | None = None  # on its way to the journal
+    first: _Input | None = None  # the offer that made it, until the journal has it
+    receipts: list[tuple[str, object]] = field(default_factory=list)
+    waiting: list[_Input] = field(default_factory=list)
+    attempts: int = 0
+    published: str | None = None  # the content last published on this connection
+    said_us: int | None = None
+
+
+@dataclass(slots=True)
+class _Parked:
+    """Commands for an alarm that is not in memory. `answered`: nor is it in the journal."""
+
+    commands: dict[str, Heard] = field(default_factory=dict)
+    answered: bool = False
+
+
+@dataclass(slots=True)
+class _Recall:
+    """Offering the last 30 days to a new store of the MCC, page by page."""
+
+    store_id: str
+    since_ms: int
+    cursor: str | None = ""
+    asked: bool = False
+    outstanding: set[str] = field(default_factory=set)
+
+
+class _Outgoing:
+    """Documents that a link is to carry, each once, alarms before the rest, at a bounded rate."""
+
+    def __init__(self) -> None:
+        self.connection: str | None = None
+        self.urgent: OrderedDict[Address, None] = OrderedDict()
+        self.bulk: OrderedDict[Address, None] = OrderedDict()
+        self._allowance = float(SAY_BURST)
+        self._counted_us = 0
+
+    def clear(self) -> None:
+        self.urgent.clear()
+        self.bulk.clear()
+
+    def __bool__(self) -> bool:
+        return bool(self.urgent or self.bulk)
+
+    def next_us(self) -> int | None:
+        return self._counted_us + SAY_PAUSE_US if self else None
+
+    def drain(self, now_us: int) -> Iterator[Address]:
+        passed_us = max(0, now_us - self._counted_us)
+        self._counted_us = now_us
+        earned = passed_us * SAY_PER_S / SECOND_US
+        self._allowance = min(float(SAY_BURST), self._allowance + earned)
+        while self and self._allowance >= 1:
+            self._allowance -= 1
+            yield (self.urgent or self.bulk).popitem(last=False)[0]
+
+
+class Gateway:
+    """The gateway's state machine."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        *,
+        now: Now,
+        journal_id: str,
+        records: Iterable[AlarmRecord],
+        meta: Mapping[str, str],
+        faults: Iterable[str],
+        rng: Random,
+    ) -> None:
+        """Start with the journal's live records, its meta values, and what was wrong with it."""
+        self._settings = settings
+        self._topics = Topics(settings.topic_root)
+        self._journal_id = journal_id
+        self._rng = rng
+        self._start_ms = now.wall_ms
+        self._deadlines = Deadlines()
+        self._outgoing = {link: _Outgoing() for link in LINKS}
+        self._tracks: dict[str, Track] = {}
+        self._posts: dict[str, Post] = {}
+        self._faults: set[str] = {*faults, "posts_link_down"}
+        self.counts: Counter[str] = Counter()
+        # The journal
+        self._token = 0
+        self._flights: dict[int, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {}
+        self._dirty: OrderedDict[str, None] = OrderedDict()
+        self._dirty_meta: dict[str, str] = {}
+        self._uncommitted = 0  # tracks that the journal does not hold yet
+        self._retry_at_us: int | None = None
+        # The MCC
+        self._beat_us: int | None = None
+        self._store_id = meta.get("store_id")
+        self._recalled_store = self._store_id
+        self._recall: _Recall | None = None
+        self._unreceipted: OrderedDict[str, int] = OrderedDict()
+        self._unanswered: OrderedDict[str, int] = OrderedDict()
+        self._parked: dict[str, _Parked] = {}
+        self._parked_count = 0
+        # What one call of handle brings about
+        self._effects: list[Effect] = []
+        self._acks: dict[str, list[object]] = {}
+        self._sounds: dict[SoundName, None] = {}
+        self._now = now
+        for record in records:
+            track = self._load(record)
+            if record.kind == "panic" and not record.answered:
+                self._unanswered[record.alarm_id] = now.uptime_us + ESCALATE_US
+            self._schedule_offers(track)
+            self._watched(record.post)
+
+    # --- what others may ask ---------------------------------------------------------------
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The gateway's own faults."""
+        return tuple(sorted(self._faults))[:FAULTS_MAX]
+
+    @property
+    def records(self) -> list[AlarmRecord]:
+        """The committed records in memory."""
+        return [track.committed for track in self._tracks.values() if track.committed]
+
+    def presence_of(self, post: str) -> Presence | None:
+        """Whether a post is online, silent or unknown; None when it was never heard of."""
+        known = self._posts.get(post)
+        return None if known is None else known.presence
+
+    def wake_at_us(self) -> int | None:
+        """The uptime (us) at which time alone changes something, or None."""
+        moments = [
+            self._deadlines.next_us(),
+            self._retry_at_us,
+            next(iter(self._unanswered.values()), None),
+            *(outgoing.next_us() for outgoing in self._outgoing.values()),
+        ]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    # --- the one entrance ------------------------------------------------------------------
+
+    def handle(self, event: object, now: Now) -> list[Effect]:
+        """Take one event; the effects are to be carried out in their order."""
+        self._effects = []
+        self._now = now
+        match event:
+            case Heard():
+                self._heard(event)
+            case Committed(tokens, existing):
+                self._committed(tokens, existing)
+            case CommitFailed(tokens, why):
+                self._commit_failed(tokens, why)
+            case Found(alarm_id, record):
+                self._found(alarm_id, record)
+            case LookupFailed(_, why):
+                # The command comes again and asks again.
+                self._log("journal_unread", level="error", why=why)
+            case Recalled(records, cursor):
+                self._recalled(records, cursor)
+            case RecallFailed(why):
+                self._log("journal_unread", level="error", why=why)
+                self._deadlines.set(("recall",), now.uptime_us + RECALL_RETRY_US)
+            case LinkUp(link, connection):
+                self._link_up(link, connection)
+            case LinkDown(link, _, reason):
+                self._link_down(link, reason)
+            case NotSent(_, topic):
+                self._not_sent(self._topics.parse(topic))
+            case _:
+                pass  # a Tick, or a Stop: only time passes
+        self._time_passes()
+        self._commit()
+        self._send()
+        return self._effects
+
+    def _heard(self, heard: Heard) -> None:
+        match heard.message:
+            case Alarm():
+                self._offered(heard)
+            case Health() as health:
+                self._health(heard, health)
+            case Command() as command:
+                self._command(heard, command)
+            case PresenceMessage() as presence:
+                self._acknowledge(heard)
+                self._presence(heard, presence)
+            case message:
+                self._acknowledge(heard)
+                if heard.retained:
+                    self._read_back(message)
+
+    def _time_passes(self) -> None:
+        now_us = self._now.uptime_us
+        for key in self._deadlines.due(now_us):
+            match key:
+                case ("silent", post):
+                    self._silent(post)
+                case ("say", "posts", what, name):
+                    self._say(Address("posts", what, name))
+                case ("say", _, what, name):
+                    self._say(Address("mcc", what, name))
+                case ("offer", alarm_id):
+                    self._offer(alarm_id)
+                case ("clear", alarm_id):
+                    self._clear(alarm_id)
+                case ("window", post):
+                    self._close_window(self._posts[post])
+                case ("parked", alarm_id, command_id):
+                    self._parked_too_long(alarm_id, command_id)
+                case ("beat",):
+                    self._say_gateway()
+                case ("recall",):
+                    self._continue_recall(ask_again=True)
+        self._escalate()
+
+    # --- 1. inputs into records ------------------------------------------------------------
+
+    def _offered(self, heard: Heard) -> None:
+        alarm = heard.message
+        assert isinstance(alarm, Alarm)
+        track = self._tracks.get(alarm.alarm_id)
+        if track is not None:
+            self._apply(track, heard, self._now)
+            return
+        if self._uncommitted >= PENDING_MAX or len(self._tracks) >= ALARMS_MAX:
+            # Unacknowledged: the post sees that it is not listed, and offers again.
+            self._count_refused("offer_no_room", post=alarm.post, alarm=alarm.alarm_id)
+            return
+        post = self._watched(alarm.post)
+        track = Track(alarm.alarm_id, alarm.post, first=(heard, self._now))
+        self._tracks[alarm.alarm_id] = track
+        self._uncommitted += 1
+        record = new_record(alarm, self._now, post.practice(self._now.uptime_us))
+        self._change(track, record, heard)
+
+    def _apply(self, track: Track, heard: Heard, at: Now) -> None:
+        """Merge one input, or let it wait for the journal."""
+        record = track.committed
+        if track.pending is not None or record is None:
+            if len(track.waiting) < WAITING_MAX:
+                track.waiting.append((heard, at))
+            else:
+                # Unacknowledged: whoever sent it sends it again.
+                self._count_refused("input_no_room", alarm=track.alarm_id)
+            return
+        match heard.message:
+            case Alarm() as alarm:
+                self._merge_offer(track, record, alarm, heard, at)
+            case Command() as command:
+                self._merge_command(track, record, command, heard, at)
+            case _:
+                if record.resolved and record.listed:
+                    self._change(track, msgspec.structs.replace(record, listed=False), heard)
+
+    def _merge_offer(
+        self, track: Track, record: AlarmRecord, alarm: Alarm, heard: Heard, at: Now
+    ) -> None:
+        if alarm.post != track.post:
+            self._count_refused("offer_of_another", post=alarm.post, alarm=alarm.alarm_id)
+            self._acknowledge(heard)
+            return
+        post = self._watched(alarm.post)
+        merged = offer_into(record, alarm, at, post.any_practice(at.uptime_us))
+        if merged is not record:
+            self._change(track, merged, heard)
+            return
+        self._acknowledge(heard)
+        # The post has evidently not seen it listed.
+        self._say_again(Address("posts", "state", alarm.post), post.said_us)
+
+    def _merge_command(
+        self, track: Track, record: AlarmRecord, command: Command, heard: Heard, at: Now
+    ) -> None:
+        step_at = timestamp(at.wall_ms)
+        console = heard.address.name
+        if command.action == "receive":
+            if self._store_id is not None and command.store_id != self._store_id:
+                self._acknowledge(heard)  # from before the MCC's restore, or its beat will come
+                return
+            assert track.document is not None
+            outcome: AlarmRecord | NotDone = receipt_into(
+                record,
+                command,
+                console,
+                step_at,
+                content=track.document.content,
+                journal_id=self._journal_id,
+            )
+        else:
+            outcome = command_into(record, command, console, step_at)
+        if isinstance(outcome, NotDone):
+            self._refuse(heard, command, outcome)
+        elif outcome is record:
+            self._acknowledge(heard)
+            # The MCC has evidently not seen the document that shows it.
+            if record.cleared:
+                self._publish_live(track)
+            else:
+                self._say_again(Address("mcc", "alarms", track.alarm_id), track.said_us)
+        else:
+            self._change(track, outcome, heard)
+
+    def _change(self, track: Track, record: AlarmRecord, heard: Heard | None) -> None:
+        """Send a changed record to the journal; its input is acknowledged when it is there."""
+        shown = document(record, self._settings.gateway_id, self._journal_id)
+        if record.cleared and track.document and shown.content != track.document.content:
+            record = msgspec.structs.replace(record, cleared=False, settled_at=None)
+        if record.resolved and record.settled_at is None and self._is_receipted(shown):
+            at = timestamp(self._now.wall_ms)
+            record = msgspec.structs.replace(record, settled_at=at)
+        track.pending = record
+        if heard is not None and heard.receipt is not None:
+            track.receipts.append((heard.link, heard.receipt))
+        self._dirty[track.alarm_id] = None
+
+    # --- 2. the journal --------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        if not self._dirty and not self._dirty_meta:
+            return
+        if self._retry_at_us is not None:
+            if self._now.uptime_us < self._retry_at_us:
+                return
+            self._retry_at_us = None
+        at = timestamp(self._now.wall_ms)
+        while self._dirty or self._dirty_meta:
+            puts: list[Put] = []
+            while self._dirty and len(puts) < PUTS_PER_COMMIT_MAX:
+                alarm_id, _ = self._dirty.popitem(last=False)
+                track = self._tracks[alarm_id]
+                assert track.pending is not None
+                rows = history(track.committed, track.pending, at)
+                puts.append(Put(track.pending, track.committed is None, rows))
+            meta = tuple(self._dirty_meta.items())
+            self._dirty_meta.clear()
+            self._token += 1
+            self._flights[self._token] = (tuple(put.record.alarm_id for put in puts), meta)
+            self._effects.append(Commit(self._token, tuple(puts), meta))
+
+    def _committed(self, tokens: tuple[int, ...], existing: tuple[AlarmRecord, ...]) -> None:
+        self._set_fault("journal_failing", present=False)
+        stood_in_the_way = {record.alarm_id: record for record in existing}
+        for token in tokens:
+            alarm_ids, _ = self._flights.pop(token, ((), ()))
+            for alarm_id in alarm_ids:
+                track = self._tracks[alarm_id]
+                before, after = track.committed, track.pending
+                assert after is not None
+                track.pending = None
+                first, track.first = track.first, None
+                if before is None:
+                    self._uncommitted -= 1
+                known = stood_in_the_way.get(alarm_id)
+                if known is None:
+                    self._tell(track, before, after)
+                else:
+                    # It had left memory: take up what the journal holds, and merge the offer.
+                    track.post = known.post
+                    track.receipts.clear()
+                    self._load(known, track)
+                    if first is not None:
+                        track.waiting.insert(0, first)
+                self._go_on(track)
+
+    def _commit_failed(self, tokens: tuple[int, ...], why: str) -> None:
+        self._set_fault("journal_failing", present=True)
+        self._log("commit_failed", level="error", why=why, waiting=len(self._flights))
+        self._retry_at_us = self._now.uptime_us + COMMIT_RETRY_US
+        for token in tokens:
+            alarm_ids, meta = self._flights.pop(token, ((), ()))
+            self._dirty.update(dict.fromkeys(alarm_ids))
+            self._dirty_meta = {**dict(meta), **self._dirty_meta}
+
+    def _go_on(self, track: Track) -> None:
+        """Take up what waited for the journal, until something of it goes there."""
+        parked = self._parked.pop(track.alarm_id, None)
+        if parked is not None:
+            self._parked_count -= len(parked.commands)
+            for command_id, heard in parked.commands.items():
+                self._deadlines.cancel(("parked", track.alarm_id, command_id))
+                track.waiting.append((heard, self._now))
+        while track.waiting and track.pending is None:
+            self._apply(track, *track.waiting.pop(0))
+        if track.pending is None:
+            self._forget_dead(track)
+
+    def _load(self, record: AlarmRecord, track: Track | None = None) -> Track:
+        """Take a record as the journal holds it into memory."""
+        if track is None:
+            track = Track(record.alarm_id, record.post)
+            self._tracks[record.alarm_id] = track
+        track.committed = record
+        track.document = document(record, self._settings.gateway_id, self._journal_id)
+        if record.listed:
+            self._watched(record.post).listed[record.alarm_id] = record
+        return track
+
+    def _forget_dead(self, track: Track) -> None:
+        """Drop from memory what nothing more is to be said about."""
+        record = track.committed
+        if record is None:
+            return
+        if self._recall is not None and track.alarm_id in self._recall.outstanding:
+            if not (record.live or self._is_satisfied(track)):
+                return
+            self._recall.outstanding.discard(track.alarm_id)
+            self._continue_recall()
+        if record.live:
+            return
+        del self._tracks[track.alarm_id]
+        self._unreceipted.pop(track.alarm_id, None)
+        for what in ("offer", "clear"):
+            self._deadlines.cancel((what, track.alarm_id))
+
+    # --- 3. what is on disk is told --------------------------------------------------------
+
+    def _tell(self, track: Track, before: AlarmRecord | None, after: AlarmRecord) -> None:
+        shown = track.document
+        self._load(after, track)
+        post = self._watched(after.post)
+        if after.listed:
+            # The latest offered stands last.
+            post.listed[after.alarm_id] = post.listed.pop(after.alarm_id)
+        else:
+            post.listed.pop(after.alarm_id, None)
+        for link, receipt in track.receipts:
+            self._acks.setdefault(link, []).append(receipt)
+        track.receipts.clear()
+        if (
+            before is None
+            or before.listed != after.listed
+            or (after.listed and listing(before) != listing(after))
+        ):
+            self._say(Address("posts", "state", after.post))
+        if after.cleared and before is not None and before.cleared:
+            if track.document != shown:
+                self._publish_live(track)
+        elif after.cleared or track.document != shown:
+            self._say(Address("mcc", "alarms", after.alarm_id))
+        self._schedule_offers(track)
+        self._ring(before, after)
+        for row in history(before, after, timestamp(self._now.wall_ms)):
+            self._log("alarm", alarm=row.alarm_id, post=after.post, what=row.what, by=row.by)
+
+    def _ring(self, before: AlarmRecord | None, after: AlarmRecord) -> None:
+        if after.kind != "panic":
+            return
+        if not after.answered:
+            if before is None or before.kind != "panic" or after.repeats > before.repeats:
+                self._sounds["alarm"] = None
+            at_us = self._now.uptime_us + ESCALATE_US
+            self._unanswered.setdefault(after.alarm_id, at_us)
+        elif self._unanswered.pop(after.alarm_id, None) is not None:
+            self._sounds["acknowledged"] = None
+
+    def _escalate(self) -> None:
+        while self._unanswered:
+            alarm_id, at_us = next(iter(self._unanswered.items()))
+            if at_us > self._now.uptime_us:
+                return
+            self._unanswered.move_to_end(alarm_id)
+            self._unanswered[alarm_id] = self._now.uptime_us + ESCALATE_US
+            self._sounds["escalation"] = None
+            self._log("alarm_escalated", level="warning", alarm=alarm_id)
+
+    def _document(self, address: Address) -> Message | None:
+        """What is to stand on a retained topic now; None: nothing, clear it."""
+        match address:
+            case Address("posts", "state", name):
+                known = self._posts.get(name)
+                if known is None:
+                    # An empty list, not an empty topic: the post must see that nothing is listed.
+                    return PostState(post=name, at=timestamp(self._now.wall_ms))
+                return known.state_document(self._now.wall_ms)
+            case Address("mcc", "posts", name):
+                known = self._posts.get(name)
+                return None if known is None else known.mcc_document(self._settings.gateway_id)
+            case Address("mcc", "alarms", name):
+                track = self._tracks.get(name)
+                if track is None or track.committed is None or track.committed.cleared:
+                    return None
+                return track.document
+        raise AssertionError(f"not a document of ours: {address}")
+
+    def _say(self, address: Address) -> None:
+        """Publish a document as soon as its link allows; a link that is down repairs later."""
+        link = POSTS_LINK if address.side == "posts" else MCC_LINK
+        outgoing = self._outgoing[link]
+        if outgoing.connection is None:
+            return
+        if (address.side, address.what) in (("mcc", "posts"), ("posts", "answer")):
+            outgoing.bulk[address] = None
+        else:
+            outgoing.urgent[address] = None
+
+    def _say_again(self, address: Address, said_us: int | None) -> None:
+        """Publish a document that was published before, at most once a second."""
+        now_us = self._now.uptime_us
+        if said_us is None or now_us - said_us >= SAY_AGAIN_US:
+            self._say(address)
+        else:
+            key = ("say", address.side, address.what, address.name)
+            self._deadlines.set(key, said_us + SAY_AGAIN_US)
+
+    def _not_sent(self, address: Address) -> None:
+        if address.what != "gateways":  # its next beat comes by itself
+            key = ("say", address.side, address.what, address.name)
+            self._deadlines.set(key, self._now.uptime_us + SAY_AGAIN_US)
+
+    def _send(self) -> None:
+        for link, outgoing in self._outgoing.items():
+            if outgoing:
+                for address in outgoing.drain(self._now.uptime_us):
+                    self._publish_document(link, address)
+        for link, receipts in self._acks.items():
+            self._effects.append(Acknowledge(link, tuple(receipts)))
+        self._acks.clear()
+        if not self._settings.silent:
+            self._effects.extend(Sound(name) for name in self._sounds)
+        self._sounds.clear()
+
+    def _publish_document(self, link: str, address: Address) -> None:
+        now_us = self._now.uptime_us
+        if address.what == "answer":
+            post = self._posts[address.name]
+            if post.connection is not None and post.heartbeat is not None:
+                self._answer(post.post, post.connection, post.heartbeat)
+            return
+        if address.side == "posts":
+            known = self._posts.get(address.name)
+            if known is not None:
+                known.said_us = now_us
+        track = self._tracks.get(address.name) if address.what == "alarms" else None
+        if track is not None and track.document is not None:
+            track.said_us = now_us
+            track.published = track.document.content
+            if not self._settings.require_receipt:
+                self._schedule_offers(track)
+        message = self._document(address)
+        self._effects.append(Publish(link, self._topic(address), message, retain=True))
+
+    def _publish_live(self, track: Track) -> None:
+        """Show an alarm whose retained document was cleared: sent, and not kept by the broker."""
+        if self._is_up(MCC_LINK):
+            topic = self._topics.mcc("alarms", track.alarm_id)
+            live = Publish(MCC_LINK, topic, track.document, expiry_s=LIVE_EXPIRY_S)
+            self._effects.append(live)
+
+    def _topic(self, address: Address) -> str:
+        if address.side == "posts":
+            return self._topics.post(address.name, "state")
+        what: Literal["alarms", "posts"] = "alarms" if address.what == "alarms" else "posts"
+        return self._topics.mcc(what, address.name)
+
+    # --- uplink ----------------------------------------------------------------------------
+
+    def _is_receipted(self, shown: MccAlarm) -> bool:
+        """Whether the MCC as it is now has committed this content."""
+        if not self._settings.require_receipt:
+            return True
+        return (
+            shown.receipted is not None
+            and shown.receipted.content == shown.content
+            and (self._store_id is None or shown.receipted.store_id == self._store_id)
+        )
+
+    def _is_satisfied(self, track: Track) -> bool:
+        """Whether nothing needs to be offered: receipted, or published where PUBACK must do."""
+        assert track.document is not None
+        if not self._settings.require_receipt:
+            return track.published == track.document.content
+        return self._is_receipted(track.document)
+
+    def _schedule_offers(self, track: Track) -> None:
+        """After every change: when is it to be offered next, when to be cleared."""
+        record = track.committed
+        assert record is not None
+        now_us = self._now.uptime_us
+        alarm_id = track.alarm_id
+        track.attempts = 0
+        if self._is_satisfied(track):
+            self._unreceipted.pop(alarm_id, None)
+            if record.resolved:
+                self._deadlines.cancel(("offer", alarm_id))
+            else:
+                self._deadlines.set(("offer", alarm_id), now_us + self._jittered(OPEN_AGAIN_US))
+            if record.settled_at is not None and not record.cleared:
+                passed_us = (self._now.wall_ms - wall_ms(record.settled_at)) * 1000
+                left_us = CLEARED_AFTER_US - min(max(passed_us, 0), CLEARED_AFTER_US)
+                self._deadlines.set(("clear", alarm_id), now_us + left_us)
+        elif not record.cleared or self._is_recalled(alarm_id):
+            self._unreceipted.setdefault(alarm_id, now_us)
+            pause_us = self._jittered(OFFER_FIRST_PAUSE_US)
+            self._deadlines.set(("offer", alarm_id), now_us + pause_us)
+
+    def _is_recalled(self, alarm_id: str) -> bool:
+        return self._recall is not None and alarm_id in self._recall.outstanding
+
+    def _offer(self, alarm_id: str) -> None:
+        track = self._tracks.get(alarm_id)
+        if track is None or track.committed is None or not self._is_up(MCC_LINK):
+            return
+        if self._is_satisfied(track):
+            pause_us = OPEN_AGAIN_US
+        else:
+            track.attempts += 1
+            grown_us = OFFER_FIRST_PAUSE_US * 2 ** min(track.attempts, 6)
+            pause_us = min(OFFER_PAUSE_MAX_US, grown_us)
+        due_us = self._now.uptime_us + self._jittered(pause_us)
+        self._deadlines.set(("offer", alarm_id), due_us)
+        self._say_alarm(track)
+
+    def _say_alarm(self, track: Track) -> None:
+        if not track.committed or not track.committed.cleared:
+            self._say(Address("mcc", "alarms", track.alarm_id))
+        elif self._is_recalled(track.alarm_id):
+            self._publish_live(track)
+
+    def _jittered(self, pause_us: int) -> int:
+        return int(pause_us * (0.75 + 0.5 * self._rng.random()))
+
+    def _clear(self, alarm_id: str) -> None:
+        track = self._tracks.get(alarm_id)
+        if track is None or track.committed is None or track.committed.cleared:
+            return
+        if track.pending is not None or not self._is_satisfied(track):
+            self._deadlines.set(("clear", alarm_id), self._now.uptime_us + CLEAR_RETRY_US)
+            return
+        self._change(track, msgspec.structs.replace(track.committed, cleared=True), None)
+
+    def _mcc_beat(self, heard: Heard, command: Command) -> None:
+        outgoing = self._outgoing[MCC_LINK]
+        if heard.address.name != self._settings.receiver:
+            return
+        if heard.retained or heard.connection != outgoing.connection:
+            return
+        answered_before = self._mcc_answers()
+        self._beat_us = self._now.uptime_us
+        if not answered_before and self._mcc_answers():
+            # The posts' lamps need not wait for their next heartbeats.
+            for post in self._posts.values():
+                if post.presence == "online":
+                    self._say(Address("posts", "answer", post.post))
+        if command.store_id != self._store_id:
+            self._log("mcc_store", store_id=command.store_id, before=self._store_id)
+            self._store_id = command.store_id
+            for track in self._tracks.values():
+                if track.committed is not None and not self._is_satisfied(track):
+                    self._schedule_offers(track)
+                    self._say_alarm(track)
+        recalling = None if self._recall is None else self._recall.store_id
+        if command.store_id not in (self._recalled_store, recalling):
+            stale = set() if self._recall is None else self._recall.outstanding
+            since_ms = self._now.wall_ms - RECALL_SPAN_MS
+            self._recall = _Recall(command.store_id, since_ms)
+            for alarm_id in stale:
+                if self._tracks[alarm_id].pending is None:
+                    self._forget_dead(self._tracks[alarm_id])
+            self._continue_recall()
+
+    def _mcc_answers(self) -> bool:
+        """Whether a call would be seen: the MCC is there, and the journal takes alarms."""
+        if "journal_failing" in self._faults or not self._is_up(MCC_LINK):
+            return False
+        if not self._settings.require_receipt:
+            return True  # PUBACK is the last word there: nobody beats
+        beat_us = self._beat_us
+        return beat_us is not None and self._now.uptime_us - beat_us <= MCC_BEATS_WITHIN_US
+
+    def _continue_recall(self, *, ask_again: bool = False) -> None:
+        recall = self._recall
+        if recall is None or recall.outstanding or (recall.asked and not ask_again):
+            return
+        if recall.cursor is not None:
+            recall.asked = True
+            self._effects.append(Recall(recall.cursor, recall.since_ms, RECALL_PAGE))
+            return
+        self._recall = None
+        self._recalled_store = recall.store_id
+        # Only now: a crash before this recalls once more.
+        self._dirty_meta["store_id"] = recall.store_id
+        self._log("recall_done", store_id=recall.store_id)
+
+    def _recalled(self, records: tuple[AlarmRecord, ...], cursor: str | None) -> None:
+        recall = self._recall
+        if recall is None or not recall.asked:
+            return
+        recall.asked = False
+        recall.cursor = cursor
+        for record in records:
+            if record.alarm_id in self._tracks:
+                continue
+            track = self._load(record)
+            if self._is_satisfied(track):
+                self._forget_dead(track)
+                continue
+            recall.outstanding.add(record.alarm_id)
+            self._schedule_offers(track)
+            self._say_alarm(track)
+        self._continue_recall()
+
+    # --- commands --------------------------------------------------------------------------
+
+    def _command(self, heard: Heard, command: Command) -> None:
+        console = heard.address.name
+        match command.action:
+            case "beat":
+                self._acknowledge(heard)
+                self._mcc_beat(heard, command)
+            case "open_test":
+                self._acknowledge(heard)
+                self._open_test(heard, command)
+            case "close_test":
+                self._acknowledge(heard)
+                self._close_test(heard, command)
+            case "receive" if (
+                console != self._settings.receiver or not self._settings.require_receipt
+            ):
+                why = NotDone("not_receiver", f"receipts come from {self._settings.receiver}")
+                self._refuse(heard, command, why)
+            case _:
+                self._command_for_alarm(heard, command)
+
+    def _command_for_alarm(self, heard: Heard, command: Command) -> None:
+        assert command.alarm_id is not None
+        track = self._tracks.get(command.alarm_id)
+        if track is not None:
+            self._apply(track, heard, self._now)
+            return
+        parked = self._parked.get(command.alarm_id)
+        known = parked is not None and command.command_id in parked.commands
+        if not known and self._parked_count >= PARKED_MAX:
+            why = NotDone("busy", f"{PARKED_MAX} commands wait for alarms that nobody knows")
+            self._refuse(heard, command, why)
+            return
+        # Not acknowledged later but now: the MCC repeats it until a document shows it.
+        self._acknowledge(heard)
+        if parked is None:
+            parked = self._parked[command.alarm_id] = _Parked()
+        if not known:
+            self._parked_count += 1
+            until_us = self._now.uptime_us + PARKED_US
+            parked.commands[command.command_id] = replace(heard, receipt=None)
+            self._deadlines.set(("parked", command.alarm_id, command.command_id), until_us)
+        if not parked.answered:
+            self._effects.append(Lookup(command.alarm_id))
+
+    def _found(self, alarm_id: str, record: AlarmRecord | None) -> None:
+        parked = self._parked.get(alarm_id)
+        if parked is None or alarm_id in self._tracks:
+            return
+        if record is None:
+            parked.answered = True
+        else:
+            self._go_on(self._load(record))
+
+    def _parked_too_long(self, alarm_id: str, command_id: str) -> None:
+        parked = self._parked.get(alarm_id)
+        if parked is None or command_id not in parked.commands:
+            return
+        heard = parked.commands.pop(command_id)
+        self._parked_count -= 1
+        if not parked.commands:
+            del self._parked[alarm_id]
+        assert isinstance(heard.message, Command)
+        if parked.answered:
+            why = NotDone("unknown", "no post has offered such an alarm for 15 minutes")
+        else:
+            why = NotDone("busy", "the journal could not be read")
+        self._refuse(heard, heard.message, why)
+
+    def _refuse(self, heard: Heard, command: Command, not_done: NotDone) -> None:
+        self._acknowledge(heard)
+        console = heard.address.name
+        first = not_done.first
+        answer = CommandAnswer(
+            console=console,
+            command_id=command.command_id,
+            refused=not_done.refused,
+            why=not_done.why,
+            alarm_id=command.alarm_id,
+            first_operator=None if first is None else first.operator,
+            first_at=None if first is None else first.at,
+        )
+        self._count_refused(
+            f"command_{not_done.refused}",
+            console=console,
+            action=command.action,
+            command=command.command_id,
+            alarm=command.alarm_id,
+            post=command.post,
+        )
+        if self._is_up(MCC_LINK):
+            topic = self._topics.mcc("answers", console)
+            self._effects.append(Publish(MCC_LINK, topic, answer, expiry_s=REFUSAL_EXPIRY_S))
+
+    # --- test windows ----------------------------------------------------------------------
+
+    def _open_test(self, heard: Heard, command: Command) -> None:
+        assert command.post is not None
+        assert command.minutes is not None
+        assert command.operator is not None
+        post = self._posts.get(command.post)
+        if post is None:
+            self._refuse(heard, command, NotDone("unknown", "no such post has been heard of"))
+            return
+        if post.window is not None and post.window.shown.command_id == command.command_id:
+            self._say_post(post)
+            return
+        why = self._why_too_old(post, wall_ms(command.at))
+        if why is not None:
+            self._refuse(heard, command, NotDone("too_old", why))
+            return
+        now_us = self._now.uptime_us
+        length_ms = command.minutes * 60_000
+        ends_us = now_us + length_ms * 1000
+        # One opened anew while open goes on from where it began: it was practice all along.
+        opened_us = now_us if post.window is None else post.window.opened_us
+        shown = TestWindow(
+            until=timestamp(self._now.wall_ms + length_ms),
+            opened_by=command.operator,
+            command_id=command.command_id,
+        )
+        post.window = Window(opened_us, ends_us, shown)
+        self._deadlines.set(("window", post.post), ends_us)
+        self._log("test_window", post=post.post, opened_by=command.operator, until=shown.until)
+        self._say_post(post)
+
+    def _why_too_old(self, post: Post, at_ms: int) -> str | None:
+        if at_ms < self._start_ms:
+            return "issued before the gateway's start"
+        if post.closed_wall_ms is not None and at_ms < post.closed_wall_ms:
+            return "issued before the last test window was closed"
+        if abs(self._now.wall_ms - at_ms) > COMMAND_AGE_MAX_MS:
+            return "issued more than 60 s away from the gateway's clock"
+        return None
+
+    def _close_test(self, heard: Heard, command: Command) -> None:
+        assert command.post is not None
+        post = self._posts.get(command.post)
+        if post is None:
+            self._refuse(heard, command, NotDone("unknown", "no such post has been heard of"))
+            return
+        self._close_window(post)
+
+    def _close_window(self, post: Post) -> None:
+        self._deadlines.cancel(("window", post.post))
+        if post.close_window(self._now.uptime_us, self._now.wall_ms):
+            self._log("test_window", post=post.post, until=None)
+        self._say_post(post)
+
+    def _say_post(self, post: Post) -> None:
+        self._say(Address("posts", "state", post.post))
+        self._say(Address("mcc", "posts", post.post))
+
+    # --- supervision of posts --------------------------------------------------------------
+
+    def _watched(self, post: str) -> Post:
+        known = self._posts.get(post)
+        if known is None:
+            known = self._posts[post] = Post(post, since=timestamp(self._now.wall_ms))
+            self._deadlines.set(("silent", post), self._now.uptime_us + SILENT_AFTER_US)
+            self._say(Address("mcc", "posts", post))
+        return known
+
+    def _has_room_for(self, post: str) -> bool:
+        if post in self._posts or len(self._posts) < POSTS_MAX:
+            return True
+        self._count_refused("post_no_room", post=post)
+        return False
+
+    def _health(self, heard: Heard, health: Health) -> None:
+        self._acknowledge(heard)
+        self._answer(health.post, health.connection, health.n)
+        if not self._has_room_for(health.post):
+            return
+        post = self._watched(health.post)
+        post.connection = health.connection
+        post.heartbeat = health.n
+        post.held = health.alarms
+        self._alive(post, faults=health.faults)
+        for alarm_id in post.confirmed(health):
+            track = self._tracks[alarm_id]
+            self._apply(track, replace(heard, receipt=None), self._now)
+        if not post.has_read(health):
+            self._say_again(Address("posts", "state", post.post), post.said_us)
+
+    def _answer(self, post: str, connection: str, n: int) -> None:
+        """We have heard heartbeat `n`; and does the MCC answer us?"""
+        answer = Answer(
+            post=post,
+            n=n,
+            connection=connection,
+            mcc_answers=self._mcc_answers(),
+            at=timestamp(self._now.wall_ms),
+        )
+        topic = self._topics.post(post, "answer")
+        self._effects.append(Publish(POSTS_LINK, topic, answer, expiry_s=ANSWER_EXPIRY_S))
+
+    def _alive(self, post: Post, *, faults: tuple[str, ...], firmware: str | None = None) -> None:
+        self._deadlines.set(("silent", post.post), self._now.uptime_us + SILENT_AFTER_US)
+        post.last_seen_ms = self._now.wall_ms
+        changed = faults != post.faults or firmware not in (None, post.firmware)
+        post.faults = faults
+        post.firmware = firmware or post.firmware
+        if self._becomes(post, "online") or changed:
+            self._say(Address("mcc", "posts", post.post))
+
+    def _presence(self, heard: Heard, presence: PresenceMessage) -> None:
+        if not self._has_room_for(presence.post):
+            return
+        post = self._watched(presence.post)
+        if heard.retained:
+            # It says who was there once, not that anyone is.
+            if post.firmware is None:
+                post.firmware = presence.firmware
+                self._say(Address("mcc", "posts", post.post))
+            return
+        if presence.online:
+            post.connection = presence.connection
+            self._alive(post, faults=post.faults, firmware=presence.firmware)
+        elif presence.connection == post.connection and post.presence == "online":
+            will_us = self._now.uptime_us + SILENT_AFTER_WILL_US
+            due_us = self._deadlines.get(("silent", post.post))
+            if due_us is None or will_us < due_us:
+                self._deadlines.set(("silent", post.post), will_us)
+
+    def _silent(self, name: str) -> None:
+        if not self._is_up(POSTS_LINK):
+            return  # the gateway is deaf, which is its own fault; posts get a fresh window later
+        post = self._posts[name]
+        if self._becomes(post, "silent"):
+            self._say(Address("mcc", "posts", name))
+
+    def _becomes(self, post: Post, presence: Presence) -> bool:
+        if not post.becomes(presence, self._now.wall_ms):
+            return False
+        self._log("post", post=post.post, presence=presence, last_seen=post.shown_last_seen)
+        return True
+
+    # --- links -----------------------------------------------------------------------------
+
+    def _is_up(self, link: str) -> bool:
+        return self._outgoing[link].connection is not None
+
+    def _link_up(self, link: str, connection: str) -> None:
+        """An owner repairs: every document of ours goes out again, alarms first."""
+        outgoing = self._outgoing[link]
+        outgoing.clear()
+        outgoing.connection = connection
+        self._log("link_up", link=link, connection=connection)
+        if link == MCC_LINK:
+            self._beat_us = None
+            self._say_gateway()
+            for track in self._tracks.values():
+                track.published = None
+                if track.committed is not None:
+                    self._schedule_offers(track)
+                    self._say_alarm(track)
+            for name in self._posts:
+                self._say(Address("mcc", "posts", name))
+            return
+        self._set_fault("posts_link_down", present=False)
+        silent_us = self._now.uptime_us + SILENT_AFTER_US
+        for name, post in self._posts.items():
+            if post.presence != "silent":
+                self._deadlines.set(("silent", name), silent_us)
+            if post.listed or post.window is not None:
+                self._say(Address("posts", "state", name))
+
+    def _link_down(self, link: str, reason: str) -> None:
+        outgoing = self._outgoing[link]
+        outgoing.connection = None
+        outgoing.clear()
+        self._log("link_down", level="warning", link=link, reason=reason)
+        if link == MCC_LINK:
+            self._beat_us = None
+            self._deadlines.cancel(("beat",))
+        else:
+            self._set_fault("posts_link_down", present=True)
+
+    def _read_back(self, message: Message) -> None:
+        """A document of ours as the broker kept it: mend what differs, clear what is unknown."""
+        ours = self._settings.gateway_id
+        match message:
+            case PostState(post=name):
+                address = Address("posts", "state", name)
+                expected = self._document(address)
+                assert isinstance(expected, PostState)
+                same = msgspec.structs.replace(expected, at=message.at) == message
+            case MccAlarm(alarm_id=name, gateway=gateway) if gateway == ours:
+                address = Address("mcc", "alarms", name)
+                track = self._tracks.get(name)
+                if track is not None and track.committed is None:
+                    return  # not in the journal yet; when it is, the document is published
+                same = self._document(address) == message
+            case MccPost(post=name, gateway=gateway) if gateway == ours:
+                address = Address("mcc", "posts", name)
+                if not self._has_room_for(name):
+                    return
+                if name not in self._posts:
+                    # Supervised before the restart, so still: silence is an alarm.
+                    post = self._watched(name)
+                    post.firmware, post.faults = message.firmware, message.faults
+                    post.shown_last_seen = message.last_seen
+                same = self._document(address) == message
+            case _:
+                return
+        if not same:
+            self._log("document_mended", topic=self._topic(address))
+            self._say(address)
+
+    def _say_gateway(self) -> None:
+        """mcc/gateways: this gateway is there, and how far behind it is."""
+        if not self._is_up(MCC_LINK):
+            return
+        oldest_us = next(iter(self._unreceipted.values()), self._now.uptime_us)
+        message = MccGateway(
+            gateway=self._settings.gateway_id,
+            online=True,
+            at=timestamp(self._now.wall_ms),
+            journal_id=self._journal_id,
+            journal_depth=len(self._unreceipted),
+            uplink_lag_s=max(0, self._now.uptime_us - oldest_us) // SECOND_US,
+            faults=self.faults,
+        )
+        topic = self._topics.mcc("gateways", self._settings.gateway_id)
+        self._effects.append(Publish(MCC_LINK, topic, message, retain=True))
+        self._deadlines.set(("beat",), self._now.uptime_us + GATEWAY_BEAT_US)
+
+    def _set_fault(self, fault: str, *, present: bool) -> None:
+        if present == (fault in self._faults):
+            return
+        if present:
+            self._faults.add(fault)
+        else:
+            self._faults.discard(fault)
+        level: Literal["warning", "info"] = "warning" if present else "info"
+        self._log("fault", level=level, fault=fault, present=present)
+        self._say_gateway()
+
+    # --- small change ----------------------------------------------------------------------
+
+    def _acknowledge(self, heard: Heard) -> None:
+        if heard.receipt is not None:
+            self._acks.setdefault(heard.link, []).append(heard.receipt)
+
+    def _count_refused(self, what: str, **fields: object) -> None:
+        self.counts[what] += 1
+        self._log("refused", level="warning", what=what, count=self.counts[what], **fields)
+
+    def _log(
+        self, event: str, level: Literal["info", "warning", "error"] = "info", **fields: object
+    ) -> None:
+        self._effects.append(Log(event, level, fields))

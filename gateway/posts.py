@@ -1,0 +1,142 @@
+"""One post as the gateway watches it: is it there, is it practising, what does it need to read.
+
+Pure values and their documents; when something here changes is decided in `core.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.record import AlarmRecord, Span, listing
+from protocol.messages import (
+    HELD_MAX,
+    Health,
+    HeldAlarm,
+    MccPost,
+    PostState,
+    TestWindow,
+)
+from protocol.values import timestamp
+
+# With more than this many alarms listed the operators' names are left out: 64 alarms with
+# 80 characters of four bytes each would not fit the document's 16 KiB.
+OPERATORS_SHOWN_MAX = 16
+
+Presence = Literal["online", "silent", "unknown"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """An open test window; in memory only, so that a restart ends it."""
+
+    opened_us: int
+    ends_us: int
+    shown: TestWindow
+
+
+@dataclass(slots=True)
+class Post:
+    """What is known of one post. `listed` are committed records, the latest offered last."""
+
+    post: str
+    since: str
+    presence: Presence = "unknown"
+    connection: str | None = None
+    heartbeat: int | None = None  # the last one heard
+    firmware: str | None = None
+    faults: tuple[str, ...] = ()
+    last_seen_ms: int | None = None
+    shown_last_seen: str | None = None
+    listed: dict[str, AlarmRecord] = field(default_factory=dict)
+    held: tuple[HeldAlarm, ...] = ()
+    window: Window | None = None
+    last_practice: Span | None = None
+    closed_wall_ms: int | None = None
+    said_us: int | None = None
+
+    def becomes(self, presence: Presence, wall_ms: int) -> bool:
+        """Note a transition; False when there is none."""
+        if presence == self.presence:
+            return False
+        self.presence = presence
+        self.since = timestamp(wall_ms)
+        self.shown_last_seen = None if self.last_seen_ms is None else timestamp(self.last_seen_ms)
+        return True
+
+    def practice(self, now_us: int) -> Span | None:
+        """When presses are practice, while the window is open."""
+        return None if self.window is None else (self.window.opened_us, now_us)
+
+    def any_practice(self, now_us: int) -> Span | None:
+        """The last test window, open or closed; a repeat is placed against it."""
+        return self.practice(now_us) or self.last_practice
+
+    def close_window(self, now_us: int, wall_ms: int) -> bool:
+        """End the test window; also without one, so that an older `open_test` stays out."""
+        self.closed_wall_ms = wall_ms
+        if self.window is None:
+            return False
+        self.last_practice = (self.window.opened_us, min(now_us, self.window.ends_us))
+        self.window = None
+        return True
+
+    def state_document(self, wall_ms: int) -> PostState:
+        """posts/{post}/state: at most 64 alarms, those the post holds first."""
+        chosen = list(self.listed.values())
+        if len(chosen) > HELD_MAX:
+            held = {one.alarm_id for one in self.held}
+            chosen.reverse()
+            chosen.sort(key=lambda record: (record.alarm_id not in held, record.resolved))
+            del chosen[HELD_MAX:]
+        with_operator = len(chosen) <= OPERATORS_SHOWN_MAX
+        return PostState(
+            post=self.post,
+            at=timestamp(wall_ms),
+            alarms=tuple(listing(record, with_operator=with_operator) for record in chosen),
+            test_window=None if self.window is None else self.window.shown,
+        )
+
+    def mcc_document(self, gateway: str) -> MccPost:
+        """mcc/posts/{post}."""
+        return MccPost(
+            post=self.post,
+            gateway=gateway,
+            connection=self.presence,
+            at=self.since,
+            faults=self.faults,
+            last_seen=self.shown_last_seen,
+            firmware=self.firmware,
+            test_window=None if self.window is None else self.window.shown,
+        )
+
+    def has_read(self, health: Health) -> bool:
+        """Whether the post holds exactly what its state document lists."""
+        if len(health.alarms) != len(self.listed):
+            return False
+        for held in health.alarms:
+            record = self.listed.get(held.alarm_id)
+            if record is None or (
+                held.state,
+                held.repeats,
+                held.cancel_requested,
+                held.answered_repeats,
+            ) != (
+                record.state,
+                record.repeats,
+                record.cancel_requested_at is not None,
+                record.answered_repeats,
+            ):
+                return False
+        return True
+
+    def confirmed(self, health: Health) -> list[str]:
+        """The listed alarms that are over and that the post holds as over, or not at all."""
+        if not self.listed:
+            return []
+        held = {one.alarm_id: one.state for one in health.alarms}
+        return [
+            alarm_id
+            for alarm_id, record in self.listed.items()
+            if record.resolved and held.get(alarm_id, "resolved") == "resolved"
+        ]

@@ -1,0 +1,261 @@
+"""The edges of a gateway around its core: two links, the journal, the buzzer, on one loop.
+
+Nothing is decided here. Links and journal only enqueue; the loop hands one event at a time to
+`gateway.core.Gateway` and carries the effects out. Messages are acknowledged to the broker when
+the core says so, which is after the commit.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from gateway.core import (
+    MCC_LINK,
+    POSTS_LINK,
+    Commit,
+    Effect,
+    Gateway,
+    GatewaySettings,
+    Lookup,
+    NotSent,
+    Recall,
+    Sound,
+    SoundName,
+)
+from gateway.journal import Journal
+from gateway.settings import GatewayFile, MccSettings, PostsSettings
+from hardware.buzzer import Buzzer
+from hardware.buzzer import Sound as SoundPattern
+from hardware.clock import SystemClock
+from hardware.pins import open_pins
+from process.core import Acknowledge, Log, Publish
+from process.events import EventQueue
+from process.intake import Intake
+from process.link import (
+    Link,
+    LinkSettings,
+    PublishRefused,
+    Received,
+    Subscription,
+    TlsFiles,
+    Will,
+)
+from process.log import log
+from process.loop import run as run_loop
+from process.loop import stop_on_signals
+from process.settings import parse_mqtt_url
+from protocol.codec import Refused, encode
+from protocol.messages import MccGateway
+from protocol.topics import Topics
+from protocol.values import timestamp
+
+QUEUE_LIMIT = 8192
+# Places that only the journal and the state of the links may take.
+QUEUE_RESERVED = 4096
+LINK_STOP_S = 0.5
+JOURNAL_STOP_S = 0.7
+EXIT_BROKEN = 70
+
+# (on, off) in milliseconds.
+SOUNDS: dict[SoundName, SoundPattern] = {
+    "alarm": ((200, 100),) * 5,
+    "escalation": ((600, 200),) * 5,
+    "acknowledged": ((100, 100), (400, 0)),
+}
+
+ALLOWED = {
+    POSTS_LINK: (
+        ("posts", "alarms"),
+        ("posts", "presence"),
+        ("posts", "health"),
+        ("posts", "state"),
+    ),
+    MCC_LINK: (("mcc", "commands"), ("mcc", "alarms"), ("mcc", "posts")),
+}
+
+
+class Service:
+    """One gateway on this machine."""
+
+    def __init__(self, settings: GatewayFile) -> None:
+        """Open buzzer and journal.
+
+        Raises:
+            PinsUnavailable: with what is missing and what to do.
+            JournalUnusable: with why.
+        """
+        self._settings = settings
+        self._clock = SystemClock()
+        self._topics = Topics(settings.topic_root)
+        self._queue = EventQueue(QUEUE_LIMIT, QUEUE_RESERVED)
+        self._intakes = {link: Intake(self._topics, pairs) for link, pairs in ALLOWED.items()}
+        pin = settings.buzzer.pin
+        self._pins = None if pin is None else open_pins(settings.pins)
+        self._buzzer = Buzzer(self._pins, pin)
+        self._journal = Journal(settings.journal.url, self._deliver)
+        now = self._clock.now()
+        opened = self._journal.open(now.wall_ms)
+        self._core = Gateway(
+            GatewaySettings(
+                gateway_id=settings.gateway_id,
+                receiver=settings.mcc.receiver,
+                require_receipt=settings.mcc.require_receipt,
+                silent=settings.buzzer.silent,
+                topic_root=settings.topic_root,
+            ),
+            now=now,
+            journal_id=opened.journal_id,
+            records=opened.records,
+            meta=opened.meta,
+            faults=opened.faults,
+            rng=Random(),
+        )
+        self._journal_id = opened.journal_id
+        self._links = {
+            POSTS_LINK: self._link(
+                POSTS_LINK,
+                settings.posts,
+                live=(self._topics.post("+", "alarms"), self._topics.post("+", "health")),
+                kept=(self._topics.post("+", "presence"), self._topics.post("+", "state")),
+            ),
+            MCC_LINK: self._link(
+                MCC_LINK,
+                settings.mcc,
+                live=(self._topics.mcc("commands", "+"),),
+                kept=(self._topics.mcc("alarms", "+"), self._topics.mcc("posts", "+")),
+            ),
+        }
+
+    def _link(
+        self,
+        name: str,
+        settings: PostsSettings | MccSettings,
+        *,
+        live: tuple[str, ...],
+        kept: tuple[str, ...],
+    ) -> Link:
+        # Live echoes of our own documents come back without the retained flag; the core passes
+        # over them.
+        subscriptions = [
+            *(Subscription(topic, live_only=True) for topic in live),
+            *(Subscription(topic, live_only=False) for topic in kept),
+        ]
+        tls = TlsFiles(settings.ca, settings.certificate, settings.key) if settings.ca else None
+        return Link(
+            name,
+            LinkSettings(
+                broker=parse_mqtt_url(settings.url),
+                # Both links may lead to one broker, where a client id can be there once only.
+                client_id=f"{self._settings.gateway_id}-{name}",
+                keepalive_s=settings.keepalive_s,
+                tls=tls,
+            ),
+            subscriptions=subscriptions,
+            will=self._will if name == MCC_LINK else _no_will,
+            deliver=lambda event, droppable: self._queue.offer(event, droppable=droppable),
+            manual=True,
+        )
+
+    def _will(self, _connection: str) -> Will:
+        gone = MccGateway(
+            gateway=self._settings.gateway_id,
+            online=False,
+            at=timestamp(self._clock.now().wall_ms),
+            journal_id=self._journal_id,
+        )
+        topic = self._topics.mcc("gateways", self._settings.gateway_id)
+        return Will(topic, encode(gone), retain=True)
+
+    def _deliver(self, event: object) -> None:
+        self._queue.offer(event, droppable=False)
+
+    # --- the loop --------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Be the gateway until SIGTERM; the exit code, `EXIT_BROKEN` to be started anew."""
+        stop_on_signals(self._queue)
+        for link in self._links.values():
+            link.start()
+        log("gateway_ready", gateway=self._settings.gateway_id, journal_id=self._journal_id)
+        wrong = run_loop(
+            self._core,
+            self._queue,
+            self._clock,
+            self._perform,
+            read=self._read,
+            watch=self._watch,
+        )
+        if wrong is not None:
+            log("gateway_broken", level="error", why=wrong)
+        self._close()
+        return 0 if wrong is None else EXIT_BROKEN
+
+    def _read(self, event: object) -> object | None:
+        match event:
+            case Received(link=link, receipt=receipt):
+                heard = self._intakes[link].read(event)
+                if heard is None and receipt is not None:
+                    self._links[link].acknowledge(receipt)
+                return heard
+            case PublishRefused(link, topic, reason):
+                log("publish_refused", level="error", link=link, topic=topic, reason=reason)
+                return None
+        return event
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Publish():
+                self._publish(effect)
+            case Acknowledge(link, receipts):
+                for receipt in receipts:
+                    self._links[link].acknowledge(receipt)
+            case Commit() | Lookup() | Recall():
+                self._journal.submit(effect)
+            case Sound(name):
+                self._buzzer.sound(SOUNDS[name], _nothing)
+            case Log(event, level, fields):
+                log(event, level=level, **fields)
+
+    def _publish(self, publish: Publish) -> None:
+        link = self._links[publish.link]
+        try:
+            payload = b"" if publish.message is None else encode(publish.message)
+        except Refused as error:
+            log("message_too_large", level="error", topic=publish.topic, why=error)
+            return
+        taken = link.publish(
+            publish.topic, payload, retain=publish.retain, expiry_s=publish.expiry_s
+        )
+        if not taken and publish.retain and link.connection is not None:
+            self._queue.offer(NotSent(publish.link, publish.topic), droppable=True)
+
+    def _watch(self) -> str | None:
+        if not self._journal.alive():
+            return "the journal's thread has died"
+        for link in self._links.values():
+            if not link.alive():
+                return f"the thread of link {link.name} has died"
+        return None
+
+    def _close(self) -> None:
+        """End everything within 2 s; what is under way to the journal gets there first."""
+        self._journal.close(JOURNAL_STOP_S)
+        self._links[POSTS_LINK].stop(LINK_STOP_S)
+        self._links[MCC_LINK].stop(LINK_STOP_S, [self._will("")])
+        self._buzzer.close()
+        if self._pins is not None:
+            self._pins.close()
+        log("gateway_stopped", gateway=self._settings.gateway_id)
+
+
+def _no_will(_connection: str) -> None:
+    return None
+
+
+def _nothing() -> None:
+    """Nobody waits for the end of the gateway's sounds."""
+
+
+def run(settings: GatewayFile) -> int:
+    """Be the gateway; the exit code."""
+    return Service(settings).run()

@@ -1,0 +1,79 @@
+"""The settings of a gateway: what may stand in its TOML file, with bounds and defaults.
+
+This is the only declaration; `config/gateway.toml` is an example of it, held together by a test.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from process.settings import MqttUrl
+from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
+from protocol.values import ConsoleId, GatewayId
+
+Pin = Annotated[int, Meta(ge=0, le=27, description="BCM number of a GPIO line")]
+FilePath = Annotated[str, Meta(min_length=1, max_length=1024)]
+KeepaliveS = Annotated[int, Meta(ge=5, le=600)]
+JournalUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?:sqlite:///[^?#\x00]+|postgresql\+psycopg://[^\x00]+)\Z",
+        max_length=1024,
+        description="sqlite:///path or postgresql+psycopg://user@host/database",
+        examples=["sqlite:////var/lib/kentongan/journal.db"],
+    ),
+]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file; unknown keys are refused."""
+
+
+class PostsSettings(Table, frozen=True):
+    """[posts]: the broker that the posts connect to."""
+
+    url: MqttUrl
+    keepalive_s: KeepaliveS = 20
+    ca: FilePath | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
+
+
+class MccSettings(Table, frozen=True):
+    """[mcc]: the broker that the command centre connects to; may be the same."""
+
+    url: MqttUrl
+    keepalive_s: KeepaliveS = 20
+    require_receipt: bool = True
+    receiver: ConsoleId = "console"
+    ca: FilePath | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
+
+
+class JournalSettings(Table, frozen=True):
+    """[journal]: where alarms are recorded; a disk that keeps what was synced."""
+
+    url: JournalUrl
+
+
+class BuzzerSettings(Table, frozen=True):
+    """[buzzer]: the gateway's own; none where there is no pin."""
+
+    pin: Pin | None = None
+    silent: bool = False
+
+
+class GatewayFile(Table, frozen=True):
+    """The whole file."""
+
+    gateway_id: GatewayId
+    posts: PostsSettings
+    mcc: MccSettings
+    journal: JournalSettings
+    buzzer: BuzzerSettings = BuzzerSettings()
+    pins: Literal["lgpio", "rpigpio", "mock"] = "lgpio"
+    topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT

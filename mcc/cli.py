@@ -1,0 +1,424 @@
+"""`kentongan-mcc`: the command centre on the command line.
+
+Exit codes: 0 done, 1 refused, 2 the command or its circumstances are wrong, 3 no effect in time.
+It words and waits; what an alarm is and what a command means is `mcc.core`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mcc.alarms import AlarmRecord
+    from mcc.core import Show
+    from mcc.session import Session
+    from mcc.store import LinkLock, Sent, Store
+    from process.settings import Broker
+    from protocol.messages import Command
+    from protocol.topics import Topics
+
+WAIT_S = 10.0
+POLL_S = 0.01
+CLOSED_LISTED_MAX = 50
+CANDIDATES_MAX = 10
+DONE, REFUSED, WRONG, NO_EFFECT = 0, 1, 2, 3
+OUTCOMES = ("real", "false", "test", "prank")
+
+_ALLOWED = {
+    "operator": "1 to 80 characters, no control characters",
+    "unit": "1 to 80 characters, no control characters",
+    "note": "up to 500 characters, no control characters",
+    "minutes": "1 to 15",
+    "post": "lower-case letters, digits and '-', such as mlg-lowokwaru-dinoyo-rw05",
+}
+
+
+class _Wrong(Exception):
+    """The person at the keyboard has to change something; the text says what."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and do it."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _do(options)
+    except _Wrong as error:
+        _say(str(error))
+        return WRONG
+    except ModuleNotFoundError as error:
+        _say(f"{error.name} is not installed; install it with: pip install 'kentongan[mcc]'")
+        return WRONG
+    except BrokenPipeError:
+        # Whoever read our lines has gone; nothing more can be said to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return WRONG
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kentongan-mcc",
+        description="The command centre: see alarms, acknowledge, dispatch, resolve.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    watch = _command(commands, "watch", "show alarms as they come, ring, and hold the link")
+    _json(watch)
+    listing = _command(commands, "list", "show what the store holds", link=False)
+    _json(listing)
+    for name, what in (
+        ("acknowledge", "say that you have seen an alarm"),
+        ("dispatch", "say that a unit is on its way"),
+        ("resolve", "close an alarm with its outcome"),
+        ("panic", "turn a test into a panic alarm"),
+    ):
+        command = _command(commands, name, what)
+        command.add_argument("id", metavar="ID", help="the alarm's id, or its unique beginning")
+        _operator(command)
+        if name == "dispatch":
+            command.add_argument("--unit", required=True, help='such as "Polsek Klojen"')
+        if name == "resolve":
+            command.add_argument("--outcome", required=True, choices=OUTCOMES)
+            command.add_argument("--note", help="up to 500 characters")
+    for name, what in (
+        ("open-test", "let a post practise for some minutes"),
+        ("close-test", "end a post's test window"),
+    ):
+        command = _command(commands, name, what)
+        command.add_argument("post", metavar="POST", help="the post's id")
+        _operator(command)
+        if name == "open-test":
+            command.add_argument("--minutes", type=int, default=10, help="1 to 15 (10)")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    what: str,
+    *,
+    link: bool = True,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=_default_store(),
+        help="the command centre's SQLite file (%(default)s)",
+    )
+    if link:
+        parser.add_argument(
+            "--url",
+            default=os.environ.get("KENTONGAN_MCC_URL"),
+            help="the broker, mqtt://host[:port] or mqtts://… (KENTONGAN_MCC_URL)",
+        )
+        parser.add_argument("--console", default="console", help="this console's name (console)")
+        parser.add_argument("--topic-root", default="kentongan/v1", help="(kentongan/v1)")
+    return parser
+
+
+def _default_store() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state) / "kentongan" / "kentongan-mcc.db"
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _login_name() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None  # neither the environment nor the user database knows
+
+
+def _operator(parser: argparse.ArgumentParser) -> None:
+    user = _login_name()
+    parser.add_argument("--operator", default=user, help=f"your name ({user or 'required'})")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"kentongan-mcc: {text}\n")
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _do(options: argparse.Namespace) -> int:
+    from mcc.store import OutboxFull, Store, StoreUnavailable
+
+    try:
+        path = options.store.expanduser()
+    except RuntimeError as error:
+        raise _Wrong(f"--store {options.store}: {error}") from None
+    try:
+        if options.command == "list":
+            with Store(path) as store:
+                return _list(store, as_json=options.json)
+        place = _place(options)
+        with Store(path) as store:
+            if options.command == "watch":
+                return _watch(store, *place, as_json=options.json)
+            return _send(store, options, *place)
+    except (StoreUnavailable, OutboxFull) as error:
+        raise _Wrong(str(error)) from None
+
+
+def _place(options: argparse.Namespace) -> tuple[Broker | None, Topics, str]:
+    """Where to speak and as whom; everything checked."""
+    import re
+
+    from process.settings import parse_mqtt_url
+    from protocol.topics import Topics
+    from protocol.values import NAME_PATTERN
+
+    if not re.match(NAME_PATTERN, options.console):
+        raise _Wrong(f"--console {options.console!r}: allowed: lower-case letters, digits and '-'")
+    try:
+        topics = Topics(options.topic_root)
+    except ValueError as error:
+        raise _Wrong(f"--topic-root: {error}") from None
+    try:
+        broker = parse_mqtt_url(options.url) if options.url else None
+    except ValueError as error:
+        raise _Wrong(f"--url: {error}") from None
+    return broker, topics, options.console
+
+
+# --- list and watch -----------------------------------------------------------------------------
+
+
+def _list(store: Store, *, as_json: bool) -> int:
+    from mcc.alarms import unanswered_repeats
+    from mcc.core import AlarmShown, Show
+    from mcc.screen import alarm_line, as_object
+
+    alarms = store.alarms(CLOSED_LISTED_MAX)
+    followed = {alarm.follows for alarm in alarms}
+    sending = store.sending()
+    for alarm in alarms:
+        shown = AlarmShown(
+            alarm,
+            rings=False,
+            sending=tuple(one.action for one in sending if one.alarm_id == alarm.alarm_id),
+            late_repeats=unanswered_repeats(alarm, alarm.alarm_id in followed),
+        )
+        line = json.dumps(as_object(Show(shown)), ensure_ascii=False) if as_json else None
+        _print(line or alarm_line(shown))
+    if not alarms and not as_json:
+        _say(f"no alarm in {store.path}; `kentongan-mcc watch` fills it")
+    return DONE
+
+
+def _watch(
+    store: Store, broker: Broker | None, topics: Topics, console: str, *, as_json: bool
+) -> int:
+    from mcc.screen import Screen
+    from mcc.store import LinkLock
+
+    if broker is None:
+        raise _Wrong(_no_broker())
+    lock = LinkLock(store.path)
+    if not lock.take():
+        raise _Wrong(f"another process holds the link of {store.path}")
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    screen = Screen(as_json=as_json, colour=colour)
+
+    def show(change: Show, at: str) -> None:
+        line = screen.line(change, at)
+        if line is not None:
+            # A screen that cannot be written to holds up the loop and with it the beats: nobody
+            # sees it, so nobody may be told that somebody does.
+            _print(line)
+
+    session = _session(store, broker, topics, console, watching=True, show=show)
+    broken = session.run()
+    lock.give_back()
+    if broken is not None:
+        _say(broken)
+        return REFUSED
+    return DONE
+
+
+def _session(
+    store: Store,
+    broker: Broker,
+    topics: Topics,
+    console: str,
+    *,
+    watching: bool,
+    show: Callable[[Show, str], None],
+) -> Session:
+    from mcc.session import Session
+
+    return Session(
+        store,
+        broker,
+        console=console,
+        topics=topics,
+        watching=watching,
+        show=show,
+    )
+
+
+def _no_broker() -> str:
+    return "which broker? give --url mqtt://host or set KENTONGAN_MCC_URL"
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def _send(
+    store: Store,
+    options: argparse.Namespace,
+    broker: Broker | None,
+    topics: Topics,
+    console: str,
+) -> int:
+    from mcc.store import LinkLock
+
+    command = _build(store, options)
+    lock = LinkLock(store.path)
+    if lock.take() and broker is None:
+        raise _Wrong(f"{_no_broker()} (nobody holds the link of {store.path})")
+    store.add(command)
+    try:
+        reason = _wait(store, lock, command, broker, topics, console)
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    lock.give_back()
+    return _report(store, store.sent(command.command_id), reason)
+
+
+def _wait(
+    store: Store,
+    lock: LinkLock,
+    command: Command,
+    broker: Broker | None,
+    topics: Topics,
+    console: str,
+) -> str:
+    """Wait for the outcome; hold the link while nobody else does. Returns what is in the way."""
+    until_s = time.monotonic() + WAIT_S
+    seen = -1
+    while (left_s := until_s - time.monotonic()) > 0:
+        if broker is not None and lock.take():
+            session = _session(
+                store, broker, topics, console, watching=False, show=lambda _show, _at: None
+            )
+            session.run(command_id=command.command_id, seconds=left_s)
+            return session.reason()
+        version = store.data_version()
+        if version != seen:
+            seen = version
+            sent = store.sent(command.command_id)
+            if sent is not None and sent.state != "sending":
+                return ""
+        time.sleep(min(POLL_S, left_s))
+    return store.reason()
+
+
+def _report(store: Store, sent: Sent | None, reason: str) -> int:
+    from mcc.screen import command_text
+
+    if sent is None:
+        raise _Wrong(f"the command is no longer in {store.path}")
+    text = command_text(sent.command)
+    if sent.verdict is None:
+        why = reason or "the gateway has not shown it yet"
+        _say(
+            f"no effect yet: {text}: {why}; it stays in the outbox and is sent again"
+            " by whoever holds the link next"
+        )
+        return NO_EFFECT
+    if sent.verdict.refused is None:
+        _print(f"done: {text}")
+        return DONE
+    verdict = sent.verdict
+    why = verdict.why or str(verdict.refused)
+    if verdict.first_operator and verdict.first_operator not in why:
+        why += f"; {verdict.first_operator} was first"
+    _say(f"refused: {text}: {why}")
+    return REFUSED
+
+
+def _build(store: Store, options: argparse.Namespace) -> Command:
+    """The command as the operator means it, with what the store shows at this moment."""
+    from protocol.codec import Refused, decode, encode
+    from protocol.messages import Command
+    from protocol.values import new_id, timestamp
+
+    if not options.operator:
+        raise _Wrong("who are you? give --operator NAME")
+    action = options.command.replace("-", "_")
+    fields: dict[str, object] = {
+        name: getattr(options, name)
+        for name in ("operator", "unit", "outcome", "note", "minutes", "post")
+        if getattr(options, name, None) is not None
+    }
+    if "id" in options:
+        alarm = _find(store, options.id)
+        fields["alarm_id"] = alarm.alarm_id
+        if action != "panic":
+            # An operator answers the calls that stood on the screen, no later ones.
+            fields |= {"repeats": alarm.repeats, "kind": alarm.kind}
+    try:
+        command = Command(
+            command_id=new_id(),
+            action=action,
+            store_id=store.store_id,
+            at=timestamp(time.time_ns() // 1_000_000),
+            **fields,  # type: ignore[arg-type]
+        )
+        return decode(Command, encode(command))
+    except Refused as error:
+        for name, value in fields.items():
+            bad = isinstance(value, str) and not _is_unicode(value)
+            if name in _ALLOWED and (bad or f"$.{name}`" in str(error)):
+                option = "POST" if name == "post" else f"--{name}"
+                raise _Wrong(f"{option} {value!r}: allowed: {_ALLOWED[name]}") from None
+        raise _Wrong(str(error)) from None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False  # bytes of the command line that are not UTF-8
+    return True
+
+
+def _find(store: Store, beginning: str) -> AlarmRecord:
+    wanted = beginning.strip().lower()
+    good = bool(wanted) and all(letter in "0123456789abcdef-" for letter in wanted)
+    found = store.alarms_like(wanted) if good else ()
+    if len(found) == 1:
+        return found[0]
+    if found:
+        said = f"{beginning!r} is the beginning of several alarms' ids:"
+    else:
+        found = tuple(one for one in store.alarms(0) if one.is_open)
+        said = f"no alarm's id begins with {beginning!r}"
+        said += "; open are:" if found else f"; none is open in {store.path}"
+    lines = [f"  {one.alarm_id}  {_short(one)}" for one in found[-CANDIDATES_MAX:]]
+    raise _Wrong("\n".join([said, *lines]))
+
+
+def _short(alarm: AlarmRecord) -> str:
+    return f"{alarm.kind} {alarm.state} {alarm.post} {alarm.raised.at}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,868 @@
+"""What the command centre does with what it hears: the decisions, without clock, disk or link.
+
+Events in, effects out. A receipt never leaves before its content is committed, an operator's
+command is repeated until a document shows it, and a retained message proves nobody alive.
+It must never lower what is held, drop an open alarm, or raise for what a network or disk does.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import msgspec
+
+from mcc.alarms import (
+    DONE,
+    AlarmRecord,
+    Verdict,
+    closed_here,
+    judge_on_alarm,
+    judge_on_post,
+    merge,
+    record_of,
+    repairs,
+    unanswered_repeats,
+)
+from process.core import Heard, LinkDown, LinkUp, Log, Publish, Stop, Tick
+from protocol.messages import Command, CommandAnswer, MccAlarm, MccGateway, MccPost
+from protocol.topics import Topics
+from protocol.values import new_id, timestamp
+
+LINK = "mcc"
+
+BEAT_S = 10
+GATEWAY_SILENT_S = 25  # two beats missed and half a pause
+RECEIPT_PAUSES_S = (2, 30)  # first and longest pause between two attempts
+COMMAND_PAUSES_S = (1, 30)
+RECOMMIT_S = 1
+
+# Bounds. At each the newest is refused and logged, unless it says otherwise here.
+ALARMS_MAX = 10_000  # in memory; closed ones make room first and stay in the store
+POSTS_MAX = 100_000
+GATEWAYS_MAX = 1_000
+COMMANDS_MAX = 1_000  # the operators'; the store refuses the next one
+
+Liveness = Literal["unknown", "online", "silent", "offline"]
+
+
+class Now(Protocol):
+    """The moment: microseconds since the boot, and Unix milliseconds."""
+
+    @property
+    def uptime_us(self) -> int:
+        """Microseconds since the boot; deadlines are computed on this alone."""
+
+    @property
+    def wall_ms(self) -> int:
+        """Unix milliseconds, for people and messages."""
+
+
+@dataclass(frozen=True)
+class DocumentCleared:
+    """A gateway has cleared the retained document of an alarm."""
+
+    alarm_id: str
+
+
+@dataclass(frozen=True)
+class SendingRefused:
+    """The broker threw away what this console published."""
+
+    topic: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NewCommands:
+    """Every operator's command that the store's outbox holds as still being sent."""
+
+    commands: Sequence[Command]
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The commit is on disk. `existing`: alarms that were in the store though not in memory;
+    they were left as they are."""
+
+    existing: Sequence[AlarmRecord] = ()
+
+
+@dataclass(frozen=True)
+class CommitFailed:
+    """Nothing of the commit is on disk."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Put all of this on disk at once; one is under way at a time.
+
+    `fresh`: ids of alarms that memory did not hold: where the store has them, it says so and
+    keeps its own. `verdicts`: by command id. `reason`: why nothing gets through just now.
+    """
+
+    alarms: Sequence[AlarmRecord] = ()
+    fresh: frozenset[str] = frozenset()
+    posts: Sequence[MccPost] = ()
+    gateways: Sequence[MccGateway] = ()
+    verdicts: Sequence[tuple[str, Verdict]] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class AlarmShown:
+    """An alarm to put on the screen; `rings`: with sound.
+
+    `sending`: operators' actions on their way; `late_repeats`: calls that no answer covers.
+    """
+
+    alarm: AlarmRecord
+    rings: bool
+    sending: tuple[str, ...] = ()
+    late_repeats: int = 0
+
+
+@dataclass(frozen=True)
+class PostShown:
+    """A post whose connection, faults or test window have changed."""
+
+    post: MccPost
+
+
+@dataclass(frozen=True)
+class GatewayShown:
+    """A gateway and whether it lives, as far as this connection knows."""
+
+    gateway: str
+    liveness: Liveness
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LinkShown:
+    """The own link; `reason` when it is down."""
+
+    up: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class CommandShown:
+    """An operator's command: on its way (`verdict` None), done or refused."""
+
+    command: Command
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Show:
+    """Something for the screen."""
+
+    change: AlarmShown | PostShown | GatewayShown | LinkShown | CommandShown
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the store holds at the start. `alarms`: every open one and some closed ones."""
+
+    store_id: str
+    alarms: Sequence[AlarmRecord] = ()
+    posts: Sequence[MccPost] = ()
+    gateways: Sequence[MccGateway] = ()
+    commands: Sequence[Command] = ()
+
+
+@dataclass
+class _Attempt:
+    """One command that is repeated with growing pauses until something ends it."""
+
+    command: Command
+    origin: Literal["operator", "receipt", "repair"]
+    pauses_s: tuple[int, int]
+    due_us: int = 0
+    pause_s: int = 0
+    sent: int = 0
+
+
+@dataclass
+class _Held:
+    """An alarm in memory with what is known of it on this connection."""
+
+    alarm: AlarmRecord
+    fresh: bool
+    document: MccAlarm | None = None
+    receipt: _Attempt | None = None
+    repairs: dict[str, _Attempt] = field(default_factory=dict)
+    # Repairs that a gateway refused; not tried again on this connection.
+    given_up: set[str] = field(default_factory=set)
+    # What the screen has shown; None: nothing yet.
+    shown: AlarmRecord | None = None
+    # A replayed document of an alarm that memory does not hold: the store is asked before it
+    # rings, because what is replayed may be over for years.
+    unsure: bool = False
+
+
+@dataclass
+class _Gateway:
+    document: MccGateway
+    liveness: Liveness = "unknown"
+    deadline_us: int = 0
+
+
+_Effect = Publish | Commit | Log | Show
+
+
+class Core:
+    """The command centre's decisions. One thread calls it."""
+
+    def __init__(self, memory: Memory, *, console: str, topics: Topics, watching: bool) -> None:
+        """Take what the store holds.
+
+        `watching`: somebody looks at this screen. Only then does it beat, because a beat lets
+        posts show a resident that the command centre answers.
+        """
+        self._store_id = memory.store_id
+        self._console = console
+        self._topic = topics.mcc("commands", console)
+        self._watching = watching
+        self._held: dict[str, _Held] = {}
+        self._closed: OrderedDict[str, None] = OrderedDict()
+        self._followed: set[str] = set()
+        for alarm in list(memory.alarms)[-ALARMS_MAX:]:
+            shown = alarm if alarm.is_answered else None
+            self._hold(_Held(alarm, fresh=False, shown=shown))
+        self._posts = {post.post: post for post in memory.posts}
+        # Posts' documents heard on this connection: only these speak about test windows.
+        self._heard_posts: set[str] = set()
+        self._gateways = {one.gateway: _Gateway(one) for one in memory.gateways}
+        self._operator: dict[str, _Attempt] = {}
+        self._loaded_commands = memory.commands
+        self._by_id: dict[str, tuple[_Attempt, _Held | None]] = {}
+        # The outbox may be read just before a verdict is written to it.
+        self._settled: OrderedDict[str, None] = OrderedDict()
+
+        self._up = False
+        self._down_reason = "connecting"
+        self._refused_reason = ""
+        self._said_reason: str | None = None
+        self._beat_due_us: int | None = None
+
+        self._writing: Commit | None = None
+        self._writing_ids: frozenset[str] = frozenset()
+        self._recommit_us: int | None = None
+        self._commit_failed = False
+        self._dirty_alarms: dict[str, None] = {}
+        self._dirty_posts: dict[str, None] = {}
+        self._dirty_gateways: dict[str, None] = {}
+        self._dirty_verdicts: dict[str, Verdict] = {}
+
+        self._wake_us: int | None = None
+
+    # --- the core's two doors -------------------------------------------------------------
+
+    def begin(self, now: Now) -> list[_Effect]:
+        """What the screen shows first, and the commands that were under way. Call it once."""
+        effects: list[_Effect] = []
+        for held in list(self._held.values()):
+            if held.alarm.is_open or self._late_repeats(held):
+                self._show(held, effects)
+        self._take_commands(self._loaded_commands, now, effects)
+        self._loaded_commands = ()
+        self._finish(effects)
+        return effects
+
+    def handle(self, event: object, now: Now) -> list[_Effect]:
+        """Take one event at one moment; nothing it holds can make this raise."""
+        effects: list[_Effect] = []
+        match event:
+            case Heard():
+                self._on_heard(event, now, effects)
+            case DocumentCleared():
+                held = self._held.get(event.alarm_id)
+                if held is not None:
+                    self._forget_document(held)
+            case Committed():
+                self._on_committed(event, now, effects)
+            case CommitFailed():
+                self._on_commit_failed(event, now, effects)
+            case NewCommands():
+                self._take_commands(event.commands, now, effects)
+            case LinkUp():
+                self._on_link_up(now, effects)
+            case LinkDown():
+                self._on_link_down(event.reason, effects)
+            case SendingRefused():
+                self._refused_reason = f"the broker refuses this console: {event.reason}"
+                effects.append(
+                    Log("publish_refused", "error", {"topic": event.topic, "why": event.reason})
+                )
+            case Tick() | Stop():
+                pass
+            case _:
+                effects.append(Log("event_unknown", "error", {"event": type(event).__name__}))
+        if self._wake_us is not None and now.uptime_us >= self._wake_us:
+            self._on_time(now, effects)
+        self._finish(effects)
+        return effects
+
+    def wake_at_us(self) -> int | None:
+        """When to call `handle(Tick())` at the latest (uptime in microseconds); None: never."""
+        return self._wake_us
+
+    # --- what a person asks -----------------------------------------------------------------
+
+    @property
+    def link_up(self) -> bool:
+        """Whether the own link is up."""
+        return self._up
+
+    def reason(self) -> str:
+        """Why nothing gets through just now, in words for an operator; empty when it does."""
+        if not self._up:
+            return f"not connected to the broker: {self._down_reason}"
+        if self._refused_reason:
+            return self._refused_reason
+        if self._commit_failed:
+            return "the store cannot be written"
+        if not any(one.liveness == "online" for one in self._gateways.values()):
+            return "no gateway is answering"
+        return ""
+
+    def alarm(self, alarm_id: str) -> AlarmRecord | None:
+        """The alarm as it is held in memory."""
+        held = self._held.get(alarm_id)
+        return held.alarm if held else None
+
+    def alarms(self) -> Iterable[AlarmRecord]:
+        """All that memory holds."""
+        return (held.alarm for held in self._held.values())
+
+    def sending(self, alarm_id: str) -> tuple[str, ...]:
+        """The operators' actions on this alarm that no document shows yet."""
+        return tuple(
+            attempt.command.action
+            for attempt in self._operator.values()
+            if attempt.command.alarm_id == alarm_id
+        )
+
+    # --- documents --------------------------------------------------------------------------
+
+    def _on_heard(self, event: Heard, now: Now, effects: list[_Effect]) -> None:
+        message = event.message
+        if isinstance(message, MccAlarm):
+            self._on_alarm(message, event.retained, now, effects)
+            self._heard_from(message.gateway, event.retained, now, effects)
+        elif isinstance(message, MccPost):
+            self._heard_from(message.gateway, event.retained, now, effects)
+            self._on_post(message, now, effects)
+        elif isinstance(message, MccGateway):
+            self._on_gateway(message, event.retained, now, effects)
+        elif isinstance(message, CommandAnswer):
+            self._on_refusal(message, now, effects)
+        else:
+            effects.append(Log("message_unexpected", "warning", {"what": event.address.what}))
+
+    def _on_alarm(
+        self, document: MccAlarm, retained: bool, now: Now, effects: list[_Effect]
+    ) -> None:
+        heard = record_of(document)
+        held = self._held.get(document.alarm_id)
+        if held is None:
+            held = _Held(heard, fresh=True, unsure=retained and not self._commit_failed)
+            if not self._make_room():
+                # Not receipted, so the gateway goes on offering it.
+                effects.append(_refused("alarms_full", document.alarm_id, ALARMS_MAX))
+                return
+            self._hold(held)
+            changed = True
+        elif held.alarm.post != document.post:
+            effects.append(
+                Log(
+                    "alarm_of_two_posts",
+                    "error",
+                    {"alarm": document.alarm_id, "posts": f"{held.alarm.post} {document.post}"},
+                )
+            )
+            return
+        else:
+            changed = self._merge(held, heard, reopen=not retained)
+        held.document = document
+        if changed:
+            self._dirty_alarms[document.alarm_id] = None
+        self._judge_by_alarm(held, document, effects)
+        if changed and not held.unsure:
+            self._show(held, effects)
+        elif self._is_committed(document.alarm_id):
+            self._receipt_and_repair(held, now, effects)
+
+    def _merge(self, held: _Held, heard: AlarmRecord, *, reopen: bool) -> bool:
+        before = held.alarm
+        merged = merge(before, heard)
+        if before.closed_here is not None and not reopen:
+            merged = closed_here(merged, before.closed_here)
+        held.alarm = merged
+        self._file(held)
+        return merged != before
+
+    def _on_post(self, document: MccPost, now: Now, effects: list[_Effect]) -> None:
+        before = self._posts.get(document.post)
+        if before is None and len(self._posts) >= POSTS_MAX:
+            effects.append(_refused("posts_full", document.post, POSTS_MAX))
+            return
+        self._posts[document.post] = document
+        self._heard_posts.add(document.post)
+        if before != document:
+            self._dirty_posts[document.post] = None
+            if before is None or _face(before) != _face(document):
+                effects.append(Show(PostShown(document)))
+        for attempt in list(self._operator.values()):
+            if attempt.command.post == document.post:
+                verdict = judge_on_post(attempt.command, document) or self._window_closed(attempt)
+                if verdict is not None:
+                    self._settle(attempt, verdict, effects)
+
+    def _window_closed(self, attempt: _Attempt) -> Verdict | None:
+        """Whether a `close_test` is done: it was sent, and no window is shown (any more)."""
+        post = attempt.command.post
+        if attempt.command.action != "close_test" or not attempt.sent:
+            return None
+        if post is None or post not in self._heard_posts or self._posts[post].test_window:
+            return None
+        opening = any(
+            other.command.action == "open_test" and other.command.post == post
+            for other in self._operator.values()
+        )
+        return None if opening else DONE
+
+    def _on_gateway(
+        self, document: MccGateway, retained: bool, now: Now, effects: list[_Effect]
+    ) -> None:
+        known = self._gateways.get(document.gateway)
+        if known is None:
+            if len(self._gateways) >= GATEWAYS_MAX:
+                effects.append(_refused("gateways_full", document.gateway, GATEWAYS_MAX))
+                return
+            known = self._gateways[document.gateway] = _Gateway(document)
+            self._dirty_gateways[document.gateway] = None
+            before: tuple[object, ...] = ()
+        else:
+            before = (known.document.faults, known.liveness)
+            if _lasting(known.document) != _lasting(document):
+                self._dirty_gateways[document.gateway] = None
+        known.document = document
+        if not retained:
+            known.liveness = "online" if document.online else "offline"
+            known.deadline_us = now.uptime_us + GATEWAY_SILENT_S * 1_000_000
+            if document.online:
+                self._wake_by(known.deadline_us)
+                if self._watching and self._up and before[-1:] != ("online",):
+                    # A gateway that has just come does not know yet that we are there.
+                    self._beat(now, effects)
+        if before != (document.faults, known.liveness):
+            self._show_gateway(known, effects)
+
+    def _heard_from(self, gateway: str, retained: bool, now: Now, effects: list[_Effect]) -> None:
+        """A live document is as good as a beat."""
+        known = self._gateways.get(gateway)
+        if known is None or retained:
+            return
+        known.deadline_us = now.uptime_us + GATEWAY_SILENT_S * 1_000_000
+        self._wake_by(known.deadline_us)
+        if known.liveness != "online":
+            known.liveness = "online"
+            self._show_gateway(known, effects)
+
+    # --- commands and what ends them ----------------------------------------------------------
+
+    def _take_commands(self, commands: Iterable[Command], now: Now, effects: list[_Effect]) -> None:
+        for command in commands:
+            if command.command_id in self._by_id or command.command_id in self._settled:
+                continue
+            if len(self._operator) >= COMMANDS_MAX:
+                effects.append(_refused("commands_full", command.command_id, COMMANDS_MAX))
+                return
+            attempt = _Attempt(command, "operator", COMMAND_PAUSES_S)
+            self._operator[command.command_id] = attempt
+            self._by_id[command.command_id] = (attempt, None)
+            effects.append(Show(CommandShown(command, None)))
+            held = self._held.get(command.alarm_id or "")
+            if held is not None:
+                verdict = judge_on_alarm(command, held.alarm)
+                if held.alarm.closed_here is not None:
+                    verdict = Verdict(refused="unknown", why="no gateway knows this alarm any more")
+                if verdict is not None:
+                    self._settle(attempt, verdict, effects)
+                    continue
+                self._show(held, effects)
+            self._send(attempt, now, effects)
+
+    def _judge_by_alarm(self, held: _Held, document: MccAlarm, effects: list[_Effect]) -> None:
+        for attempt in list(self._operator.values()):
+            if attempt.command.alarm_id == document.alarm_id:
+                verdict = judge_on_alarm(attempt.command, document)
+                if verdict is not None:
+                    self._settle(attempt, verdict, effects)
+
+    def _on_refusal(self, answer: CommandAnswer, now: Now, effects: list[_Effect]) -> None:
+        if answer.console != self._console or answer.command_id not in self._by_id:
+            return
+        attempt, held = self._by_id[answer.command_id]
+        effects.append(
+            Log(
+                "command_refused",
+                "warning",
+                {
+                    "action": attempt.command.action,
+                    "refused": answer.refused,
+                    "why": answer.why,
+                    "alarm": attempt.command.alarm_id,
+                    "post": attempt.command.post,
+                },
+            )
+        )
+        if answer.refused == "busy":
+            return  # the gateway has no room for it now: it goes on being sent
+        if attempt.origin == "operator":
+            if answer.refused == "unknown" and not self._believe_unknown(attempt, now, effects):
+                return
+            verdict = Verdict(
+                refused=answer.refused,
+                why=answer.why,
+                first_operator=answer.first_operator,
+                first_at=answer.first_at,
+            )
+            self._settle(attempt, verdict, effects)
+        elif held is not None:
+            # A receipt is tried again when a document with another content comes.
+            held.given_up.add(answer.command_id)
+            if attempt.origin == "repair":
+                self._drop(held.repairs.pop(answer.command_id))
+
+    def _believe_unknown(self, attempt: _Attempt, now: Now, effects: list[_Effect]) -> bool:
+        """Whether `unknown` is the last word; if so, an alarm held open is closed here.
+
+        All gateways hear this console's commands, and one that never had the alarm says
+        `unknown` too. So the word counts only while the alarm's own gateway lives and no
+        document of the alarm has been seen on this connection.
+        """
+        held = self._held.get(attempt.command.alarm_id or "")
+        if held is None:
+            alone = sum(one.liveness == "online" for one in self._gateways.values()) <= 1
+            return alone or attempt.command.post not in self._posts
+        gateway = self._gateways.get(held.alarm.gateway)
+        alive = gateway is not None and gateway.liveness == "online"
+        if held.document is not None or not alive:
+            return False
+        if held.alarm.is_open:
+            held.alarm = closed_here(held.alarm, timestamp(now.wall_ms))
+            self._file(held)
+            self._dirty_alarms[held.alarm.alarm_id] = None
+            self._show(held, effects)
+            effects.append(Log("alarm_closed_here", "warning", {"alarm": held.alarm.alarm_id}))
+        return True
+
+    def _settle(self, attempt: _Attempt, verdict: Verdict, effects: list[_Effect]) -> None:
+        del self._operator[attempt.command.command_id]
+        self._drop(attempt)
+        self._refused_reason = ""  # whatever the broker refused, this has got through
+        self._dirty_verdicts[attempt.command.command_id] = verdict
+        self._settled[attempt.command.command_id] = None
+        if len(self._settled) > 2 * COMMANDS_MAX:
+            self._settled.popitem(last=False)
+        effects.append(Show(CommandShown(attempt.command, verdict)))
+
+    def _drop(self, attempt: _Attempt) -> None:
+        self._by_id.pop(attempt.command.command_id, None)
+
+    # --- receipts and repairs: derived from documents, so they need no outbox -----------------
+
+    def _receipt_and_repair(self, held: _Held, now: Now, effects: list[_Effect]) -> None:
+        """Answer the document at hand. Only for an alarm that is committed as it is held."""
+        document = held.document
+        if document is None:
+            return
+        shown = document.receipted
+        receipted = (
+            shown is not None
+            and shown.store_id == self._store_id
+            and shown.content == document.content
+        )
+        waiting = held.receipt.command.content if held.receipt else None
+        if held.receipt is not None and (receipted or waiting != document.content):
+            held.given_up.discard(held.receipt.command.command_id)
+            self._drop(held.receipt)
+            held.receipt = None
+        if not receipted and held.receipt is None:
+            command = Command(
+                command_id=new_id(),
+                action="receive",
+                store_id=self._store_id,
+                at=timestamp(now.wall_ms),
+                alarm_id=held.alarm.alarm_id,
+                content=document.content,
+                repeats=held.alarm.repeats,
+                kind=held.alarm.kind,
+            )
+            held.receipt = _Attempt(command, "receipt", RECEIPT_PAUSES_S)
+            self._by_id[command.command_id] = (held.receipt, held)
+            self._send(held.receipt, now, effects)
+        self._repair(held, document, now, effects)
+
+    def _repair(self, held: _Held, document: MccAlarm, now: Now, effects: list[_Effect]) -> None:
+        wanted = {
+            command.command_id: command
+            for command in repairs(held.alarm, document, self._store_id, self._console)
+            if command.command_id not in self._operator
+        }
+        for command_id in [known for known in held.repairs if known not in wanted]:
+            self._drop(held.repairs.pop(command_id))
+        for command_id, command in wanted.items():
+            if command_id in held.repairs or command_id in held.given_up:
+                continue
+            attempt = _Attempt(command, "repair", COMMAND_PAUSES_S)
+            held.repairs[command_id] = attempt
+            self._by_id[command_id] = (attempt, held)
+            effects.append(
+                Log("alarm_repaired", "warning", {"alarm": command.alarm_id, "by": command.action})
+            )
+            self._send(attempt, now, effects)
+
+    def _forget_document(self, held: _Held) -> None:
+        held.document = None
+        held.given_up.clear()
+        if held.receipt is not None:
+            self._drop(held.receipt)
+            held.receipt = None
+        for attempt in held.repairs.values():
+            self._drop(attempt)
+        held.repairs.clear()
+
+    # --- sending ------------------------------------------------------------------------------
+
+    def _send(self, attempt: _Attempt, now: Now, effects: list[_Effect]) -> None:
+        """One attempt, expiring when the next one is due; nothing while the link is down."""
+        if not self._up:
+            return
+        first_s, longest_s = attempt.pauses_s
+        attempt.pause_s = min(attempt.pause_s * 2, longest_s) if attempt.pause_s else first_s
+        attempt.due_us = now.uptime_us + attempt.pause_s * 1_000_000
+        attempt.sent += 1
+        # The store may have become another one since the command was written down.
+        command = msgspec.structs.replace(attempt.command, store_id=self._store_id)
+        effects.append(Publish(LINK, self._topic, command, expiry_s=attempt.pause_s))
+        self._wake_by(attempt.due_us)
+
+    def _beat(self, now: Now, effects: list[_Effect]) -> None:
+        beat = Command(
+            command_id=new_id(),
+            action="beat",
+            store_id=self._store_id,
+            at=timestamp(now.wall_ms),
+        )
+        effects.append(Publish(LINK, self._topic, beat, expiry_s=BEAT_S))
+        self._beat_due_us = now.uptime_us + BEAT_S * 1_000_000
+        self._wake_by(self._beat_due_us)
+
+    def _on_link_up(self, now: Now, effects: list[_Effect]) -> None:
+        self._up = True
+        self._refused_reason = ""
+        effects.append(Show(LinkShown(True)))
+        if self._watching:
+            self._beat(now, effects)
+        for attempt in self._operator.values():
+            attempt.pause_s = 0
+            self._send(attempt, now, effects)
+
+    def _on_link_down(self, reason: str, effects: list[_Effect]) -> None:
+        if self._up or reason != self._down_reason:
+            effects.append(Show(LinkShown(False, reason)))
+        self._up = False
+        self._down_reason = reason
+        self._beat_due_us = None
+        # What the broker keeps comes again on the next connection; until then it says nothing.
+        for held in self._held.values():
+            if held.document is not None:
+                self._forget_document(held)
+        self._heard_posts.clear()
+        for known in self._gateways.values():
+            if known.liveness != "unknown":
+                known.liveness = "unknown"
+                self._show_gateway(known, effects)
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def _wake_by(self, due_us: int) -> None:
+        self._wake_us = due_us if self._wake_us is None else min(self._wake_us, due_us)
+
+    def _on_time(self, now: Now, effects: list[_Effect]) -> None:
+        """Do all that is due and find the next time; the only place that looks at everything."""
+        self._wake_us = None
+        for attempt, held in list(self._by_id.values()):
+            given_up = held is not None and attempt.command.command_id in held.given_up
+            if not self._up or given_up:
+                continue
+            if now.uptime_us < attempt.due_us:
+                self._wake_by(attempt.due_us)
+                continue
+            verdict = self._window_closed(attempt) if not self.reason() else None
+            if verdict is not None:
+                self._settle(attempt, verdict, effects)
+            else:
+                self._send(attempt, now, effects)
+        if self._beat_due_us is not None:
+            if now.uptime_us >= self._beat_due_us:
+                self._beat(now, effects)
+            else:
+                self._wake_by(self._beat_due_us)
+        for known in self._gateways.values():
+            if known.liveness != "online":
+                continue
+            if now.uptime_us >= known.deadline_us:
+                known.liveness = "silent"
+                self._show_gateway(known, effects)
+            else:
+                self._wake_by(known.deadline_us)
+        if self._recommit_us is not None:
+            if now.uptime_us >= self._recommit_us:
+                self._recommit_us = None
+            else:
+                self._wake_by(self._recommit_us)
+
+    # --- the disk -----------------------------------------------------------------------------
+
+    def _finish(self, effects: list[_Effect]) -> None:
+        """Ask for a commit of everything that is new, unless one is under way."""
+        reason = self.reason()
+        if self._writing is not None or self._recommit_us is not None:
+            return
+        dirty = self._dirty_alarms or self._dirty_posts or self._dirty_gateways
+        if not dirty and not self._dirty_verdicts and reason == self._said_reason:
+            return
+        self._writing = Commit(
+            alarms=tuple(self._held[one].alarm for one in self._dirty_alarms),
+            fresh=frozenset(one for one in self._dirty_alarms if self._held[one].fresh),
+            posts=tuple(self._posts[one] for one in self._dirty_posts),
+            gateways=tuple(self._gateways[one].document for one in self._dirty_gateways),
+            verdicts=tuple(self._dirty_verdicts.items()),
+            reason=None if reason == self._said_reason else reason,
+        )
+        self._writing_ids = frozenset(self._dirty_alarms)
+        self._said_reason = reason
+        self._dirty_alarms = {}
+        self._dirty_posts = {}
+        self._dirty_gateways = {}
+        self._dirty_verdicts = {}
+        effects.append(self._writing)
+
+    def _on_committed(self, event: Committed, now: Now, effects: list[_Effect]) -> None:
+        written = self._written()
+        if written is None:
+            return
+        self._commit_failed = False
+        existing = {alarm.alarm_id: alarm for alarm in event.existing}
+        for alarm in written.alarms:
+            held = self._held[alarm.alarm_id]
+            held.fresh = False
+            if alarm.alarm_id in existing:
+                heard, held.alarm = held.alarm, existing[alarm.alarm_id]
+                if self._merge(held, heard, reopen=not held.unsure):
+                    self._dirty_alarms[alarm.alarm_id] = None
+            if held.unsure or alarm.alarm_id in existing:
+                self._show(held, effects)
+            if alarm.alarm_id not in self._dirty_alarms:
+                self._receipt_and_repair(held, now, effects)
+
+    def _on_commit_failed(self, event: CommitFailed, now: Now, effects: list[_Effect]) -> None:
+        written = self._written()
+        if written is None:
+            return
+        self._commit_failed = True
+        for alarm in written.alarms:
+            if self._held[alarm.alarm_id].unsure:
+                self._show(self._held[alarm.alarm_id], effects)
+        effects.append(Log("commit_failed", "error", {"why": event.reason}))
+        self._dirty_alarms = {a.alarm_id: None for a in written.alarms} | self._dirty_alarms
+        self._dirty_posts = {p.post: None for p in written.posts} | self._dirty_posts
+        self._dirty_gateways = {g.gateway: None for g in written.gateways} | self._dirty_gateways
+        self._dirty_verdicts = dict(written.verdicts) | self._dirty_verdicts
+        self._said_reason = None
+        self._recommit_us = now.uptime_us + RECOMMIT_S * 1_000_000
+        self._wake_by(self._recommit_us)
+
+    def _written(self) -> Commit | None:
+        written, self._writing, self._writing_ids = self._writing, None, frozenset()
+        return written
+
+    def _is_committed(self, alarm_id: str) -> bool:
+        return alarm_id not in self._dirty_alarms and alarm_id not in self._writing_ids
+
+    # --- memory ---------------------------------------------------------------------------------
+
+    def _hold(self, held: _Held) -> None:
+        self._held[held.alarm.alarm_id] = held
+        self._file(held)
+
+    def _file(self, held: _Held) -> None:
+        """Keep the two indexes: which alarms may leave memory, and which are followed."""
+        alarm = held.alarm
+        if alarm.follows is not None:
+            self._followed.add(alarm.follows)
+        if alarm.is_open:
+            self._closed.pop(alarm.alarm_id, None)
+        else:
+            self._closed[alarm.alarm_id] = None
+
+    def _make_room(self) -> bool:
+        """Whether one more alarm fits, if need be after the oldest closed one has left."""
+        if len(self._held) < ALARMS_MAX:
+            return True
+        for alarm_id in self._closed:
+            held = self._held[alarm_id]
+            if not self._is_committed(alarm_id):
+                continue
+            self._forget_document(held)
+            del self._held[alarm_id]
+            del self._closed[alarm_id]
+            self._followed.discard(held.alarm.follows or "")
+            return True
+        return False
+
+    # --- the screen -----------------------------------------------------------------------------
+
+    def _late_repeats(self, held: _Held) -> int:
+        return unanswered_repeats(held.alarm, held.alarm.alarm_id in self._followed)
+
+    def _show(self, held: _Held, effects: list[_Effect]) -> None:
+        alarm = held.alarm
+        late = self._late_repeats(held)
+        before, held.shown, held.unsure = held.shown, alarm, False
+        if before is None:
+            rings = not alarm.is_answered
+        else:
+            louder = alarm.repeats > before.repeats
+            opened = (alarm.kind != before.kind) or (before.closed_here and alarm.is_open)
+            rings = bool((louder or opened) and not alarm.is_answered) or (louder and late > 0)
+        # Only a call for help makes a sound: practising is harmless.
+        rings = rings and alarm.kind == "panic"
+        effects.append(Show(AlarmShown(alarm, rings, self.sending(alarm.alarm_id), late)))
+
+    def _show_gateway(self, known: _Gateway, effects: list[_Effect]) -> None:
+        shown = GatewayShown(known.document.gateway, known.liveness, known.document.faults)
+        effects.append(Show(shown))
+
+
+def _face(post: MccPost) -> tuple[object, ...]:
+    return (post.connection, post.faults, post.test_window)
+
+
+def _lasting(gateway: MccGateway) -> tuple[object, ...]:
+    """What of a gateway's beat is worth a commit: not its time and not its queue."""
+    return (gateway.journal_id, gateway.faults)
+
+
+def _refused(event: str, name: str, bound: int) -> Log:
+    return Log(event, "error", {"refused": name, "bound": bound})

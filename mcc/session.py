@@ -1,0 +1,222 @@
+"""A core on its link and its store: used by `watch`, and by a command that finds no `watch`.
+
+Nothing is decided here. The link and the outbox's reader only enqueue; one loop takes an event at
+a time and carries the effects out. Commits run on that loop: a command centre whose disk hangs
+stops beating, and the posts' lamps say so.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mcc.core import (
+    LINK,
+    Commit,
+    CommitFailed,
+    Committed,
+    Core,
+    DocumentCleared,
+    NewCommands,
+    SendingRefused,
+    Show,
+)
+from mcc.store import Store, StoreUnavailable
+from process.core import Log, Publish, Stop
+from process.events import EventQueue
+from process.intake import Intake
+from process.link import Link, LinkSettings, PublishRefused, Received, Subscription
+from process.log import log
+from process.loop import run, stop_on_signals
+from process.settings import Broker
+from protocol.codec import encode
+from protocol.topics import Topics
+from protocol.values import timestamp
+
+QUEUE_LIMIT = 4096
+QUEUE_RESERVED = 256  # for the link's state, commits and Stop: a flood of documents waits
+KEEPALIVE_S = 15
+OUTBOX_POLL_S = 0.02
+STOP_S = 1.0
+
+
+@dataclass(frozen=True)
+class Now:
+    """A moment, as `mcc.core.Now` wants it."""
+
+    uptime_us: int
+    wall_ms: int
+
+
+class Clock:
+    """This machine's clocks; the uptime goes on through suspension and is never stepped."""
+
+    def now(self) -> Now:
+        """This moment."""
+        return Now(
+            uptime_us=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000,
+            wall_ms=time.time_ns() // 1_000_000,
+        )
+
+
+class Session:
+    """Holds the link for one console; the caller holds the store's link lock."""
+
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        *,
+        console: str,
+        topics: Topics,
+        watching: bool,
+        show: Callable[[Show, str], None],
+    ) -> None:
+        """Read the store. `show` puts a change on the screen, with the contract's time of now.
+
+        Raises:
+            StoreUnavailable: the store cannot be read or written.
+        """
+        self._store = store
+        store.claim()
+        self._queue = EventQueue(QUEUE_LIMIT, QUEUE_RESERVED)
+        self._topics = topics
+        self._clock = Clock()
+        self._show = show
+        self._core = Core(store.load(), console=console, topics=topics, watching=watching)
+        self._intake = Intake(
+            topics, {("mcc", "alarms"), ("mcc", "posts"), ("mcc", "gateways"), ("mcc", "answers")}
+        )
+        self._link = Link(
+            LINK,
+            LinkSettings(broker, client_id=f"mcc-{console}", keepalive_s=KEEPALIVE_S),
+            subscriptions=(
+                Subscription(topics.mcc("answers", console), live_only=True),
+                Subscription(topics.mcc("gateways", "+"), live_only=False),
+                Subscription(topics.mcc("posts", "+"), live_only=False),
+                Subscription(topics.mcc("alarms", "+"), live_only=False),
+            ),
+            will=lambda _connection: None,
+            deliver=lambda event, droppable: self._queue.offer(event, droppable=droppable),
+        )
+        self._reader: _OutboxReader | None = None
+
+    def run(self, *, command_id: str | None = None, seconds: float | None = None) -> str | None:
+        """Work until SIGTERM or Ctrl-C; with a command also until it is settled or time is over.
+
+        Call from the main thread, once. Returns what was found broken, or None.
+        """
+        stop_on_signals(self._queue)
+        self._reader = _OutboxReader(self._store, self._queue, command_id, seconds)
+        try:
+            for effect in self._core.begin(self._clock.now()):
+                self._perform(effect)
+            self._link.start()
+            self._reader.start()
+            return run(
+                self._core,
+                self._queue,
+                self._clock,
+                self._perform,
+                read=self._read,
+                watch=self._broken,
+            )
+        finally:
+            self._reader.stop()
+            self._link.stop(STOP_S)
+
+    def reason(self) -> str:
+        """Why nothing gets through, in words for an operator; empty when it does."""
+        return self._core.reason()
+
+    def _read(self, event: object) -> object | None:
+        if isinstance(event, PublishRefused):
+            return SendingRefused(event.topic, event.reason)
+        if not isinstance(event, Received):
+            return event
+        if not event.payload:
+            return self._cleared(event.topic)
+        return self._intake.read(event)
+
+    def _cleared(self, topic: str) -> DocumentCleared | None:
+        try:
+            address = self._topics.parse(topic)
+        except ValueError:
+            return None
+        return DocumentCleared(address.name) if address.what == "alarms" else None
+
+    def _perform(self, effect: object) -> None:
+        match effect:
+            case Publish(_, topic, message, retain, expiry_s):
+                payload = b"" if message is None else encode(message)
+                self._link.publish(topic, payload, retain=retain, expiry_s=expiry_s)
+            case Commit():
+                self._queue.offer(self._commit(effect), droppable=False)
+            case Show():
+                self._show(effect, timestamp(self._clock.now().wall_ms))
+            case Log(event, level, fields):
+                log(event, level=level, **fields)
+
+    def _commit(self, commit: Commit) -> Committed | CommitFailed:
+        try:
+            return Committed(self._store.commit(commit))
+        except StoreUnavailable as error:
+            return CommitFailed(str(error))
+
+    def _broken(self) -> str | None:
+        if not self._link.alive():
+            return "the link's thread has died"
+        if self._reader is None or not self._reader.is_alive():
+            return "the outbox's reader has died"
+        return None
+
+
+class _OutboxReader(threading.Thread):
+    """Tells the loop what operators have put into the outbox, and when to stop for a command."""
+
+    def __init__(
+        self, store: Store, queue: EventQueue, command_id: str | None, seconds: float | None
+    ) -> None:
+        super().__init__(name="outbox", daemon=True)
+        self._path = store.path
+        self._queue = queue
+        self._command_id = command_id
+        self._until_s = None if seconds is None else time.monotonic() + seconds
+        self._ending = threading.Event()
+
+    def stop(self) -> None:
+        self._ending.set()
+        if self.ident is not None:
+            self.join(STOP_S)
+
+    def run(self) -> None:
+        store: Store | None = None
+        seen = -1
+        while not self._ending.is_set():
+            try:
+                store = store or Store(self._path)
+                version = store.data_version()
+                if version != seen and self._tell(store):
+                    seen = version
+            except StoreUnavailable as error:
+                log("outbox_unreadable", level="error", why=str(error))
+                store, seen = None, -1
+                self._ending.wait(1.0)
+            if self._until_s is not None and time.monotonic() >= self._until_s:
+                self._queue.offer(Stop(), droppable=False)
+                break
+            self._ending.wait(OUTBOX_POLL_S)
+        self._ending.wait()
+        if store is not None:
+            store.close()
+
+    def _tell(self, store: Store) -> bool:
+        """Whether the loop has been told all that there is."""
+        if self._command_id is not None:
+            sent = store.sent(self._command_id)
+            if sent is not None and sent.state != "sending":
+                return self._queue.offer(Stop(), droppable=False)
+        commands = store.sending()
+        return not commands or self._queue.offer(NewCommands(commands), droppable=True)
