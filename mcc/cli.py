@@ -33,9 +33,9 @@ DONE, REFUSED, WRONG, NO_EFFECT = 0, 1, 2, 3
 OUTCOMES = ("real", "false", "test", "prank")
 
 _ALLOWED = {
-    "operator": "1 to 80 characters, no control characters",
-    "unit": "1 to 80 characters, no control characters",
-    "note": "up to 500 characters, no control characters",
+    "operator": "1 to 48 characters, no control characters",
+    "unit": "1 to 48 characters, no control characters",
+    "note": "up to 200 characters, no control characters",
     "minutes": "1 to 15",
     "post": "lower-case letters, digits and '-', such as mlg-lowokwaru-dinoyo-rw05",
 }
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
     watch = _command(commands, "watch", "show alarms as they come, ring, and hold the link")
     _json(watch)
-    listing = _command(commands, "list", "show what the store holds", link=False)
+    listing = _command(commands, "list", "show what the store holds, with or without a link")
     _json(listing)
     for name, what in (
         ("acknowledge", "say that you have seen an alarm"),
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--unit", required=True, help='such as "Polsek Klojen"')
         if name == "resolve":
             command.add_argument("--outcome", required=True, choices=OUTCOMES)
-            command.add_argument("--note", help="up to 500 characters")
+            command.add_argument("--note", help="up to 200 characters")
     for name, what in (
         ("open-test", "let a post practise for some minutes"),
         ("close-test", "end a post's test window"),
@@ -105,8 +105,6 @@ def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
     what: str,
-    *,
-    link: bool = True,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
     parser.add_argument(
@@ -115,14 +113,13 @@ def _command(
         default=_default_store(),
         help="the command centre's SQLite file (%(default)s)",
     )
-    if link:
-        parser.add_argument(
-            "--url",
-            default=os.environ.get("KENTONGAN_MCC_URL"),
-            help="the broker, mqtt://host[:port] or mqtts://… (KENTONGAN_MCC_URL)",
-        )
-        parser.add_argument("--console", default="console", help="this console's name (console)")
-        parser.add_argument("--topic-root", default="kentongan/v1", help="(kentongan/v1)")
+    parser.add_argument(
+        "--url",
+        default=os.environ.get("KENTONGAN_MCC_URL"),
+        help="the broker, mqtt://host[:port] or mqtts://… (KENTONGAN_MCC_URL)",
+    )
+    parser.add_argument("--console", default="console", help="this console's name (console)")
+    parser.add_argument("--topic-root", default="kentongan/v1", help="(kentongan/v1)")
     return parser
 
 

@@ -459,9 +459,8 @@ class Core:
             known.deadline_us = now.uptime_us + GATEWAY_SILENT_S * 1_000_000
             if document.online:
                 self._wake_by(known.deadline_us)
-                if self._watching and self._up and before[-1:] != ("online",):
-                    # A gateway that has just come does not know yet that we are there.
-                    self._beat(now, effects)
+                if before[-1:] != ("online",):
+                    self._greet(now, effects)
         if before != (document.faults, known.liveness):
             self._show_gateway(known, effects)
 
@@ -474,7 +473,13 @@ class Core:
         self._wake_by(known.deadline_us)
         if known.liveness != "online":
             known.liveness = "online"
+            self._greet(now, effects)
             self._show_gateway(known, effects)
+
+    def _greet(self, now: Now, effects: list[_Effect]) -> None:
+        """A gateway that has just come does not know yet that we are there."""
+        if self._watching and self._up:
+            self._beat(now, effects)
 
     # --- commands and what ends them ----------------------------------------------------------
 

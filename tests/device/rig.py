@@ -89,6 +89,10 @@ class Rig:
                 self.send(Sounded(effect.alarm_id))
         return effects
 
+    def lamp(self) -> str | None:
+        """What the lamp says now; a method, so that a test may ask twice."""
+        return self.post.lamp
+
     def finish_commits(self) -> None:
         """Let the disk finish what waits."""
         while self.waiting:
