@@ -213,7 +213,8 @@ class _Link:
     heard_beat: int = -1
     heard_sent_us: int | None = None  # when the newest answered heartbeat was sent
     mcc_answers: bool = False
-    unanswered: int = 0
+    eager_us: int = SECOND_US  # the pause to the next heartbeat until one is answered
+    dropped_us: int = 0
 
 
 class Post:
@@ -641,10 +642,11 @@ class Post:
         sent_us = link.beats.get(answer.n)
         if answer.connection != link.connection or sent_us is None or answer.n < link.heard_beat:
             return
+        if link.heard_sent_us is None:
+            link.heartbeat_at_us = sent_us + int(self._settings.heartbeat_s * SECOND_US)
         link.heard_beat = answer.n
         link.heard_sent_us = sent_us
         link.mcc_answers = answer.mcc_answers
-        link.unanswered = 0
 
     def _offer(self, now: Now) -> None:
         if self._link is None:
@@ -679,18 +681,22 @@ class Post:
         link = self._link
         if link is None or now.uptime_us < link.heartbeat_at_us:
             return
-        if link.unanswered >= DEAF_HEARTBEATS:
+        heartbeat_us = int(self._settings.heartbeat_s * SECOND_US)
+        heard_us = link.since_us if link.heard_sent_us is None else link.heard_sent_us
+        if now.uptime_us - max(heard_us, link.dropped_us) >= DEAF_HEARTBEATS * heartbeat_us:
             # A broker that has lost our subscriptions still answers pings. Ask it again.
             self._effects.append(Drop(LINK, "heartbeats are not answered"))
             self._log("link_deaf", level="warning")
-            link.unanswered = 0
+            link.dropped_us = now.uptime_us
         self._beat += 1
-        link.unanswered += 1
         link.beats[self._beat] = now.uptime_us
         if len(link.beats) > HEARTBEATS_REMEMBERED:
             del link.beats[min(link.beats)]
-        heartbeat_us = int(self._settings.heartbeat_s * SECOND_US)
         link.heartbeat_at_us = now.uptime_us + heartbeat_us
+        if link.heard_sent_us is None:
+            # Perhaps the gateway has not come yet: soon again, then less and less often.
+            link.heartbeat_at_us = now.uptime_us + min(heartbeat_us, link.eager_us)
+            link.eager_us *= 2
         told = [t.told for t in self._tracks.values() if t.told is not None]
         told.sort(key=lambda held: held.over)  # what is over may wait for a place
         health = Health(

@@ -146,9 +146,10 @@ class Rig:
         """Lose the connection."""
         self.send(LinkDown(LINK, self.connection, "test"))
 
-    def answer(self, *, mcc: bool = True) -> None:
-        """Answer the newest heartbeat."""
-        beat = self.published(Health)[-1].n
+    def answer(self, *, mcc: bool = True, beat: int | None = None) -> None:
+        """Answer one heartbeat, by default the newest."""
+        if beat is None:
+            beat = self.published(Health)[-1].n
         message = Answer(
             post=POST_ID,
             n=beat,

@@ -276,11 +276,24 @@ def test_an_answer_proves_only_the_moment_its_heartbeat_was_sent() -> None:
     rig = Rig()
     rig.connect(answering=False)
     rig.advance(29)
-    rig.answer()  # the heartbeat of 29 s ago
-    rig.advance(15.5)
+    rig.answer(beat=rig.published(Health)[0].n)  # the heartbeat of 29 s ago
     assert rig.lamp() == "armed"
-    rig.advance(1)
+    rig.advance(15.9)
+    assert rig.lamp() == "armed"
+    rig.advance(0.2)
     assert rig.lamp() == "out_of_order"
+
+
+def test_heartbeats_come_sooner_until_one_is_answered() -> None:
+    rig = Rig()
+    rig.connect(answering=False)
+    rig.advance(7.5)
+    assert len(rig.published(Health)) == 4  # at 0, 1, 3 and 7 s
+    rig.answer()
+    rig.advance(29)
+    assert len(rig.published(Health)) == 4
+    rig.advance(1)
+    assert len(rig.published(Health)) == 5
 
 
 def test_the_lamp_is_out_of_order_at_once_when_the_connection_closes() -> None:
