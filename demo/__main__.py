@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from demo.broker import Broker
+from demo.broker import Broker, mosquitto_path
 from demo.live import Live
 from demo.receiver import Receiver
 from demo.stage import NotSeen, Stage
@@ -24,7 +24,7 @@ def main() -> int:
         directory = Path(name)
         receiver = Receiver()
         with (directory / "broker.log").open("wb") as broker_log:
-            broker = Broker(directory, broker_log)
+            broker = Broker(directory, broker_log, mosquitto_path())
             stage = Stage(directory, broker.url, gps_device=receiver.device)
             try:
                 if sys.stdin.isatty() and sys.stdout.isatty():

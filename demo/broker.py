@@ -57,14 +57,17 @@ def mosquitto_path() -> str | None:
 class Broker:
     """One broker process; `kill` takes it away with all it knew, `start` brings an empty one."""
 
-    def __init__(self, directory: Path, log: IO[bytes]) -> None:
-        """Choose a port and write the configuration into `directory`."""
+    def __init__(self, directory: Path, log: IO[bytes], mosquitto: str | None) -> None:
+        """Choose a port and write the configuration into `directory`.
+
+        `mosquitto` is the path of the program; None takes the broker inside the wheel.
+        """
         self.port = free_port()
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
-        configuration = directory / "broker.conf"
-        mosquitto = mosquitto_path()
+        # rumqttd tells the format of its configuration by the name's ending.
+        configuration = directory / ("broker.conf" if mosquitto else "broker.toml")
         if mosquitto is not None:
             self.name = "mosquitto"
             configuration.write_text(_MOSQUITTO.format(port=self.port))

@@ -242,7 +242,9 @@ def test_an_alarm_id_of_another_post_is_refused_loudly_and_changes_nothing() -> 
 
 
 def test_a_watching_centre_beats_at_once_and_every_ten_seconds_while_connected() -> None:
-    desk = Desk().up()
+    desk = Desk()
+    desk.send(LinkUp("mcc", "c1"))
+    assert len(desk.published("beat")) == 1
     desk.run(30)
     assert len(desk.published("beat")) == 4
     assert set(desk.expiries("beat")) == {10}
@@ -250,6 +252,32 @@ def test_a_watching_centre_beats_at_once_and_every_ten_seconds_while_connected()
     desk.forget()
     desk.run(60)
     assert desk.published() == []
+
+
+def test_a_gateway_that_has_just_come_gets_a_beat_at_once_and_no_second_one() -> None:
+    desk = Desk().up()
+    desk.hear(gateway(online=False))
+    desk.forget()
+    desk.hear(gateway())
+    desk.hear(gateway())
+    assert len(desk.published("beat")) == 1
+
+
+def test_a_gateway_that_comes_with_a_live_document_gets_a_beat_at_once() -> None:
+    desk = Desk().up()
+    desk.hear(gateway(online=False))
+    desk.forget()
+    desk.hear(post())
+    desk.hear(gateway())
+    assert len(desk.published("beat")) == 1
+
+
+def test_a_retained_document_of_a_gateway_gets_no_beat() -> None:
+    desk = Desk()
+    desk.send(LinkUp("mcc", "c1"))
+    desk.forget()
+    desk.hear(gateway(), retained=True)
+    assert desk.published("beat") == []
 
 
 def test_a_single_command_does_not_beat_because_nobody_watches() -> None:
