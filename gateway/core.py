@@ -452,6 +452,7 @@ class Gateway:
             self._count_refused("offer_no_room", post=alarm.post, alarm=alarm.alarm_id)
             return
         post = self._watched(alarm.post)
+        post.holds.add(alarm.alarm_id)
         track = Track(alarm.alarm_id, alarm.post, first=(heard, self._now))
         self._tracks[alarm.alarm_id] = track
         self._uncommitted += 1
@@ -485,6 +486,7 @@ class Gateway:
             self._acknowledge(heard)
             return
         post = self._watched(alarm.post)
+        post.holds.add(alarm.alarm_id)
         merged = offer_into(record, alarm, at, post.any_practice(at.uptime_us))
         if merged is not record:
             self._change(track, merged, heard)
@@ -1102,7 +1104,7 @@ class Gateway:
         post = self._watched(health.post)
         post.connection = health.connection
         post.heartbeat = health.n
-        post.held = health.alarms
+        post.holds = {one.alarm_id for one in health.alarms}
         self._alive(post, faults=health.faults)
         for alarm_id in post.confirmed(health):
             track = self._tracks[alarm_id]

@@ -12,16 +12,11 @@ from gateway.record import AlarmRecord, Span, listing
 from protocol.messages import (
     HELD_MAX,
     Health,
-    HeldAlarm,
     MccPost,
     PostState,
     TestWindow,
 )
 from protocol.values import timestamp
-
-# With more than this many alarms listed the operators' names are left out: 64 alarms with
-# 80 characters of four bytes each would not fit the document's 16 KiB.
-OPERATORS_SHOWN_MAX = 16
 
 Presence = Literal["online", "silent", "unknown"]
 
@@ -49,7 +44,7 @@ class Post:
     last_seen_ms: int | None = None
     shown_last_seen: str | None = None
     listed: dict[str, AlarmRecord] = field(default_factory=dict)
-    held: tuple[HeldAlarm, ...] = ()
+    holds: set[str] = field(default_factory=set)  # by its last heartbeat and its offers since
     window: Window | None = None
     last_practice: Span | None = None
     closed_wall_ms: int | None = None
@@ -82,18 +77,17 @@ class Post:
         return True
 
     def state_document(self, wall_ms: int) -> PostState:
-        """posts/{post}/state: at most 64 alarms, those the post holds first."""
+        """posts/{post}/state: at most 20 alarms, those the post holds first."""
         chosen = list(self.listed.values())
         if len(chosen) > HELD_MAX:
-            held = {one.alarm_id for one in self.held}
+            # More than a post can hold: its card was replaced, or it was away for long.
             chosen.reverse()
-            chosen.sort(key=lambda record: (record.alarm_id not in held, record.resolved))
+            chosen.sort(key=lambda record: (record.alarm_id not in self.holds, record.resolved))
             del chosen[HELD_MAX:]
-        with_operator = len(chosen) <= OPERATORS_SHOWN_MAX
         return PostState(
             post=self.post,
             at=timestamp(wall_ms),
-            alarms=tuple(listing(record, with_operator=with_operator) for record in chosen),
+            alarms=tuple(listing(record) for record in chosen),
             test_window=None if self.window is None else self.window.shown,
         )
 

@@ -30,8 +30,6 @@ from protocol.values import Kind, Outcome, timestamp, wall_ms
 
 # A repeat so soon after the raise is somebody who means it, test window or not.
 MEANT_MS = 30_000
-# An MccAlarm with every text at its bound must fit 4 KiB; the note is the one that can be cut.
-NOTE_BYTES_MAX = 600
 
 # From and to, microseconds of the gateway's uptime: when presses of a post are practice.
 Span = tuple[int, int]
@@ -218,7 +216,7 @@ def command_into(
         changes["unit"] = command.unit
     if command.action == "resolve":
         changes["outcome"] = command.outcome
-        changes["note"] = _cut(command.note)
+        changes["note"] = command.note
     return msgspec.structs.replace(record, **changes)
 
 
@@ -240,12 +238,6 @@ def _already(record: AlarmRecord, state: State, first: Step | None) -> str:
     if state == "dispatched" and record.unit is not None:
         return f"already dispatched to {record.unit} by {who}"
     return f"already {record.state}; first answered by {who}"
-
-
-def _cut(note: str | None) -> str | None:
-    if note is None:
-        return None
-    return note.encode()[:NOTE_BYTES_MAX].decode(errors="ignore")
 
 
 def receipt_into(
@@ -300,7 +292,7 @@ def document(record: AlarmRecord, gateway: str, journal_id: str) -> MccAlarm:
     return msgspec.structs.replace(alarm, content=content_of(alarm))
 
 
-def listing(record: AlarmRecord, *, with_operator: bool = True) -> ListedAlarm:
+def listing(record: AlarmRecord) -> ListedAlarm:
     """The record as its post reads it. Being listed is the post's receipt."""
     step: Step | None = getattr(record.reached, record.state)
     assert step is not None
@@ -309,7 +301,7 @@ def listing(record: AlarmRecord, *, with_operator: bool = True) -> ListedAlarm:
         kind=record.kind,
         state=record.state,
         at=step.at,
-        by=step.operator if with_operator else None,
+        by=step.operator,
         repeats=record.repeats,
         cancel_requested_at=record.cancel_requested_at,
         answered_repeats=record.answered_repeats,

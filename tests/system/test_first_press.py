@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,7 +110,14 @@ def test_an_edges_file_with_bounce_is_three_presses(stage: Stage, tmp_path: Path
         edges += [f"{base_us + 128_000} 1"]
     path = tmp_path / "bounce.edges"
     path.write_text("# three presses of a bouncing button\n" + "\n".join(edges) + "\n")
-    command = ["kentongan-device", "panel", "--socket", stage.panel_socket, "edges", str(path)]
+    command = [
+        str(Path(sys.executable).with_name("kentongan-device")),
+        "panel",
+        "--socket",
+        stage.panel_socket,
+        "edges",
+        str(path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 0, done.stderr
     until("one alarm", lambda: len(stage.status()["alarms"]) == 1)
@@ -118,7 +126,13 @@ def test_an_edges_file_with_bounce_is_three_presses(stage: Stage, tmp_path: Path
 
 def test_press3_takes_less_than_two_seconds(stage: Stage) -> None:
     began_s = time.monotonic()
-    command = ["kentongan-device", "panel", "--socket", stage.panel_socket, "press3"]
+    command = [
+        str(Path(sys.executable).with_name("kentongan-device")),
+        "panel",
+        "--socket",
+        stage.panel_socket,
+        "press3",
+    ]
     assert subprocess.run(command, check=False, timeout=20).returncode == 0
     assert time.monotonic() - began_s < 2.0
 
