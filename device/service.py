@@ -44,7 +44,15 @@ from hardware.pins import MockPins, open_pins
 from process.core import Drop, Log, Publish, Tick
 from process.events import EventQueue
 from process.intake import Intake
-from process.link import Link, LinkSettings, Received, Subscription, TlsFiles, Will
+from process.link import (
+    Link,
+    LinkSettings,
+    PublishRefused,
+    Received,
+    Subscription,
+    TlsFiles,
+    Will,
+)
 from process.log import log
 from process.loop import run as run_loop
 from process.loop import stop_on_signals
@@ -210,6 +218,10 @@ class Service:
         match event:
             case Received():
                 return self._intake.read(event)
+            case PublishRefused(_, topic, reason):
+                # The lamp tells the resident by itself: nothing that is refused gets listed.
+                log("publish_refused", level="error", topic=topic, reason=reason)
+                return None
             case _StatusAsked():
                 event.answer(self._status())
                 return None

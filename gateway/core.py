@@ -325,6 +325,7 @@ class Gateway:
         self._parked_count = 0
         # What one call of handle brings about
         self._effects: list[Effect] = []
+        self._lines: list[Log] = []
         self._acks: dict[str, list[object]] = {}
         self._sounds: dict[SoundName, None] = {}
         self._now = now
@@ -367,6 +368,7 @@ class Gateway:
     def handle(self, event: object, now: Now) -> list[Effect]:
         """Take one event; the effects are to be carried out in their order."""
         self._effects = []
+        self._lines = []
         self._now = now
         match event:
             case Heard():
@@ -396,7 +398,8 @@ class Gateway:
         self._time_passes()
         self._commit()
         self._send()
-        return self._effects
+        # A line takes longer to write than an alarm to hand over.
+        return [*self._effects, *self._lines]
 
     def _heard(self, heard: Heard) -> None:
         match heard.message:
@@ -1279,4 +1282,4 @@ class Gateway:
     def _log(
         self, event: str, level: Literal["info", "warning", "error"] = "info", **fields: object
     ) -> None:
-        self._effects.append(Log(event, level, fields))
+        self._lines.append(Log(event, level, fields))

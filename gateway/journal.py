@@ -44,7 +44,6 @@ from protocol.values import new_id, wall_ms
 
 SCHEMA_VERSION = 1
 PUTS_PER_TRANSACTION_MAX = 1_000
-IDS_PER_QUERY_MAX = 500  # SQLite allows 999 variables in old builds
 KEPT_MS = 3 * 366 * 86_400 * 1000  # alarms that nothing more is said about
 BUSY_TIMEOUT_S = 1.0
 
@@ -109,9 +108,17 @@ class Journal:
         self._work: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         dialect: Any = sqlite if self._path is not None else postgresql
-        self._put_meta = _upsert(dialect.insert(_META), "key", ("value",))
         columns = ("post", "state", "live", "settled_at", "raised_ms", "body")
-        self._put_alarm = _upsert(dialect.insert(_ALARMS), "alarm_id", columns)
+        self._add_alarm = _Statement(
+            dialect.insert(_ALARMS).on_conflict_do_nothing(), dialect.dialect()
+        )
+        self._put_alarm = _Statement(
+            _upsert(dialect.insert(_ALARMS), "alarm_id", columns), dialect.dialect()
+        )
+        self._put_meta = _Statement(
+            _upsert(dialect.insert(_META), "key", ("value",)), dialect.dialect()
+        )
+        self._add_history = _Statement(sa.insert(_HISTORY), dialect.dialect())
 
     # --- opening ---------------------------------------------------------------------------
 
@@ -172,8 +179,7 @@ class Journal:
                 with connection.begin():
                     _TABLES.create_all(connection)
                     first = {"schema": str(SCHEMA_VERSION), "journal_id": new_id(), "commits": "0"}
-                    rows = [{"key": key, "value": value} for key, value in first.items()]
-                    connection.execute(self._put_meta, rows)
+                    self._put_meta.run(connection, _meta_rows(first))
             elif self._path is not None and self._connection is None:
                 verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
                 connection.rollback()
@@ -204,8 +210,7 @@ class Journal:
                 log("journal_restored", level="error", journal_id=meta["journal_id"])
             self._commits += 1
             meta["commits"] = str(self._commits)
-            rows = [{"key": key, "value": value} for key, value in meta.items()]
-            connection.execute(self._put_meta, rows)
+            self._put_meta.run(connection, _meta_rows(meta))
             _prune(connection, wall_now_ms - KEPT_MS)
             live = sa.select(_ALARMS.c.alarm_id, _ALARMS.c.body).where(_ALARMS.c.live)
             # Were there ever more than the core takes: the newest.
@@ -298,28 +303,32 @@ class Journal:
         meta = {"commits": str(self._commits + 1)}
         for commit in commits:
             meta.update(commit.meta)
+        existing: list[AlarmRecord] = []
+        history: list[dict[str, object]] = []
         with connection.begin():
-            new_ids = [put.record.alarm_id for put in puts if put.is_new]
-            existing = {record.alarm_id: record for record in _select(connection, new_ids)}
-            written = [put for put in puts if put.record.alarm_id not in existing]
-            if written:
-                connection.execute(self._put_alarm, [_row(put) for put in written])
-            rows = [_history_row(row) for put in written for row in put.history]
-            if rows:
-                connection.execute(sa.insert(_HISTORY), rows)
-            connection.execute(
-                self._put_meta, [{"key": key, "value": value} for key, value in meta.items()]
-            )
+            for put in puts:
+                row = _row(put)
+                if put.is_new and self._add_alarm.run(connection, [row]) == 0:
+                    known = _select(connection, put.record.alarm_id)
+                    if known is not None:
+                        existing.append(known)
+                        continue
+                    self._put_alarm.run(connection, [row])  # what stood there is damaged
+                elif not put.is_new:
+                    self._put_alarm.run(connection, [row])
+                history += [_history_row(one) for one in put.history]
+            if history:
+                self._add_history.run(connection, history)
+            self._put_meta.run(connection, _meta_rows(meta))
         self._commits += 1
-        return list(existing.values())
+        return existing
 
     def _answer(self, question: Lookup | Recall) -> object:
         try:
             connection = self._connected()
             with connection.begin():
                 if isinstance(question, Lookup):
-                    found = _select(connection, [question.alarm_id])
-                    return Found(question.alarm_id, found[0] if found else None)
+                    return Found(question.alarm_id, _select(connection, question.alarm_id))
                 return _page(connection, question)
         except (sa.exc.SQLAlchemyError, OSError) as error:
             self._disconnect()
@@ -384,6 +393,24 @@ def _engine(url: str, path: Path | None) -> sa.Engine:
     return engine
 
 
+class _Statement:
+    """A statement compiled once: compiling it anew took longer than the commit's fsync."""
+
+    def __init__(self, statement: Any, dialect: sa.Dialect) -> None:
+        keys = [column.key for column in statement.table.columns if column is not _HISTORY.c.n]
+        compiled = statement.compile(dialect=dialect, column_keys=keys)
+        self._text = str(compiled)
+        self._order: list[str] | None = compiled.positiontup
+
+    def run(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> int:
+        """Run it for each row (columns by name); for a single row, how many it touched."""
+        parameters: list[Any] = rows
+        if self._order is not None:
+            parameters = [tuple(row[name] for name in self._order) for row in rows]
+        one = parameters[0] if len(parameters) == 1 else parameters
+        return connection.exec_driver_sql(self._text, one).rowcount
+
+
 def _upsert(statement: Any, key: str, columns: Iterable[str]) -> Any:
     new = {column: statement.excluded[column] for column in columns}
     return statement.on_conflict_do_update(index_elements=[key], set_=new)
@@ -402,17 +429,18 @@ def _row(put: Put) -> dict[str, object]:
     }
 
 
+def _meta_rows(meta: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": value} for key, value in meta.items()]
+
+
 def _history_row(row: Any) -> dict[str, object]:
     return {"alarm_id": row.alarm_id, "at": row.at, "what": row.what, "by": row.by}
 
 
-def _select(connection: sa.Connection, alarm_ids: list[str]) -> list[AlarmRecord]:
-    found = []
-    for start in range(0, len(alarm_ids), IDS_PER_QUERY_MAX):
-        chunk = alarm_ids[start : start + IDS_PER_QUERY_MAX]
-        query = sa.select(_ALARMS.c.alarm_id, _ALARMS.c.body).where(_ALARMS.c.alarm_id.in_(chunk))
-        found += [_decoded(row.alarm_id, row.body) for row in connection.execute(query)]
-    return [record for record in found if record is not None]
+def _select(connection: sa.Connection, alarm_id: str) -> AlarmRecord | None:
+    query = sa.select(_ALARMS.c.body).where(_ALARMS.c.alarm_id == alarm_id)
+    body = connection.execute(query).scalar_one_or_none()
+    return None if body is None else _decoded(alarm_id, body)
 
 
 def _page(connection: sa.Connection, recall: Recall) -> Recalled:

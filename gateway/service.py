@@ -7,6 +7,7 @@ the core says so, which is after the commit.
 
 from __future__ import annotations
 
+import time
 from random import Random
 
 from gateway.core import (
@@ -52,6 +53,7 @@ from protocol.values import timestamp
 QUEUE_LIMIT = 8192
 # Places that only the journal and the state of the links may take.
 QUEUE_RESERVED = 4096
+QUEUE_FULL_PAUSE_S = 0.01
 LINK_STOP_S = 0.5
 JOURNAL_STOP_S = 0.7
 EXIT_BROKEN = 70
@@ -167,7 +169,9 @@ class Service:
         return Will(topic, encode(gone), retain=True)
 
     def _deliver(self, event: object) -> None:
-        self._queue.offer(event, droppable=False)
+        """On the journal's thread: an outcome is never lost; a full queue holds the journal up."""
+        while not self._queue.offer(event, droppable=False):
+            time.sleep(QUEUE_FULL_PAUSE_S)
 
     # --- the loop --------------------------------------------------------------------------
 

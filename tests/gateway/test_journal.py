@@ -1,0 +1,391 @@
+"""The journal on a real file: durable, grouped, and honest about what happened to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from queue import SimpleQueue
+
+import msgspec
+import pytest
+
+from gateway.core import (
+    Commit,
+    CommitFailed,
+    Committed,
+    Found,
+    Lookup,
+    Put,
+    Recall,
+    Recalled,
+)
+from gateway.journal import KEPT_MS, Journal, JournalUnusable, Opened
+from gateway.record import AlarmRecord, history, new_record
+from hardware.clock import Now
+from protocol.values import timestamp
+from tests.gateway.rig import ALARM, POST, WALL_MS, make_alarm, some_id
+
+NOW = Now(1_000_000_000, WALL_MS, True)
+AT = timestamp(WALL_MS)
+WAIT_S = 10.0
+
+
+class Room:
+    """A journal in a directory, and the events that it delivers."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "journal.db"
+        self.events: SimpleQueue[object] = SimpleQueue()
+        self.journal = Journal(f"sqlite:///{self.path}", self.events.put)
+        self._token = 0
+
+    def open(self) -> Opened:
+        return self.journal.open(WALL_MS)
+
+    def commit(self, *records: AlarmRecord, is_new: bool = True, **meta: str) -> int:
+        self._token += 1
+        puts = tuple(Put(one, is_new, history(None, one, AT)) for one in records)
+        self.journal.submit(Commit(self._token, puts, tuple(meta.items())))
+        return self._token
+
+    def event(self) -> object:
+        return self.events.get(timeout=WAIT_S)
+
+    def close(self) -> None:
+        self.journal.close(WAIT_S)
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        connection = sqlite3.connect(self.path)
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+
+def record(alarm_id: str = ALARM, post: str = POST) -> AlarmRecord:
+    return new_record(make_alarm(1_000_000, alarm_id, post=post), NOW, None)
+
+
+def dead(alarm_id: str) -> AlarmRecord:
+    """One about which nothing more is said."""
+    one = record(alarm_id)
+    step = one.reached.received
+    return msgspec.structs.replace(
+        one,
+        state="resolved",
+        reached=msgspec.structs.replace(one.reached, resolved=step),
+        listed=False,
+        cleared=True,
+    )
+
+
+def test_what_was_committed_is_there_after_a_reopen_with_its_history(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    first = room.open()
+    token = room.commit(record(), store_id=some_id(1))
+    assert room.event() == Committed((token,))
+    room.close()
+
+    again = Room(tmp_path)
+    opened = again.open()
+    again.close()
+    assert opened.records == (record(),)
+    assert opened.journal_id == first.journal_id
+    assert opened.meta["store_id"] == some_id(1)
+    assert opened.faults == ()
+    assert again.rows("SELECT alarm_id, what FROM history") == [(ALARM, "received")]
+
+
+def test_wal_and_full_synchronous_are_set(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.open()
+    connection = room.journal._connection
+    assert connection is not None
+    assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+    assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+    connection.rollback()
+    room.close()
+
+
+def test_a_new_record_never_takes_the_place_of_one_that_is_there(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.open()
+    room.commit(dead(ALARM))
+    room.event()
+    token = room.commit(record(), record(some_id(2)))
+    assert room.event() == Committed((token,), (dead(ALARM),))
+    room.close()
+    assert sorted(room.rows("SELECT alarm_id, state FROM alarms")) == sorted(
+        [(ALARM, "resolved"), (some_id(2), "received")]
+    )
+    (count,) = room.rows(f"SELECT count(*) FROM history WHERE alarm_id = '{ALARM}'")[0]
+    assert count == 2  # received and resolved: nothing of the one that was not written
+
+
+def test_an_older_record_of_an_alarm_is_replaced(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.open()
+    room.commit(record())
+    room.event()
+    room.commit(msgspec.structs.replace(record(), repeats=3), is_new=False)
+    room.event()
+    room.journal.submit(Lookup(ALARM))
+    found = room.event()
+    room.close()
+    assert isinstance(found, Found)
+    assert found.record is not None
+    assert found.record.repeats == 3
+
+
+def test_only_live_records_are_loaded_and_the_others_are_found(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.open()
+    room.commit(record(some_id(1)), dead(some_id(2)))
+    room.event()
+    room.close()
+    room = Room(tmp_path)
+    assert [one.alarm_id for one in room.open().records] == [some_id(1)]
+    room.journal.submit(Lookup(some_id(2)))
+    assert room.event() == Found(some_id(2), dead(some_id(2)))
+    room.journal.submit(Lookup(some_id(3)))
+    assert room.event() == Found(some_id(3), None)
+    room.close()
+
+
+def test_a_recall_gives_what_is_no_longer_live_page_by_page(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.open()
+    room.commit(*(dead(some_id(n)) for n in range(5)), record(some_id(9)))
+    room.event()
+    seen, cursor = [], ""
+    while cursor is not None:
+        room.journal.submit(Recall(cursor, WALL_MS - 60_000, 2))
+        page = room.event()
+        assert isinstance(page, Recalled)
+        seen += [one.alarm_id for one in page.records]
+        cursor = page.cursor  # type: ignore[assignment]
+    assert seen == [some_id(n) for n in range(5)]
+    room.journal.submit(Recall("", WALL_MS + 60_000, 2))
+    assert room.event() == Recalled((), None)
+    room.close()
+
+
+def test_commits_that_wait_are_written_in_one_transaction(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.open()
+    room.journal.submit(Lookup(ALARM))  # the thread is busy with something for a moment
+    tokens = [room.commit(record(some_id(n))) for n in range(500)]
+    events: list[Committed] = []
+    while sum(len(one.tokens) for one in events) < 500:
+        event = room.event()
+        if isinstance(event, Committed):
+            events.append(event)
+    room.close()
+    assert [token for one in events for token in one.tokens] == tokens
+    assert len(events) < 250
+    assert room.rows("SELECT count(*) FROM alarms") == [(500,)]
+
+
+def test_a_disk_that_is_full_fails_the_commit_and_the_next_one_works(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.open()
+    room.commit(record(some_id(1)))
+    room.event()
+    connection = room.journal._connection
+    assert connection is not None
+    # Its own page limit is how SQLite can be made to say "disk is full" without a small disk.
+    connection.exec_driver_sql("PRAGMA max_page_count=1")
+    connection.rollback()
+    token = room.commit(*(record(some_id(n)) for n in range(2, 200)))
+    failed = room.event()
+    assert isinstance(failed, CommitFailed)
+    assert failed.tokens == (token,)
+    assert "full" in failed.why
+    assert "INSERT" not in failed.why
+
+    room.commit(record(some_id(300)))
+    assert isinstance(room.event(), Committed)
+    room.close()
+    assert room.rows("SELECT count(*) FROM alarms") == [(2,)]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "torn"])
+def test_a_damaged_file_is_set_aside_and_a_new_journal_begun(tmp_path: Path, damage: str) -> None:
+    room = Room(tmp_path)
+    first = room.open()
+    room.commit(*(record(some_id(n)) for n in range(200)))
+    room.event()
+    room.close()
+    size = room.path.stat().st_size
+    with room.path.open("r+b") as file:
+        file.seek(0 if damage == "garbage" else 4096)
+        file.write(os.urandom(min(size, 40_000)))
+
+    again = Room(tmp_path)
+    opened = again.open()
+    again.commit(record())
+    assert isinstance(again.event(), Committed)
+    again.close()
+    assert opened.faults == ("journal_replaced",)
+    assert opened.journal_id != first.journal_id
+    assert opened.records == ()
+    assert len(list(tmp_path.glob("journal.db.corrupt-*"))) >= 1
+
+
+def test_one_damaged_row_costs_only_itself_and_is_replaced_by_the_next_offer(
+    tmp_path: Path,
+) -> None:
+    room = Room(tmp_path)
+    room.open()
+    room.commit(record(some_id(1)), record(some_id(2)))
+    room.event()
+    room.close()
+    connection = sqlite3.connect(room.path)
+    connection.execute("UPDATE alarms SET body = '{' WHERE alarm_id = ?", (some_id(1),))
+    connection.commit()
+    connection.close()
+
+    room = Room(tmp_path)
+    opened = room.open()
+    assert [one.alarm_id for one in opened.records] == [some_id(2)]
+    assert opened.faults == ("journal_damaged",)
+    token = room.commit(record(some_id(1)))
+    assert room.event() == Committed((token,))
+    room.close()
+
+
+def test_an_older_copy_of_itself_gets_a_new_journal_id(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    first = room.open()
+    room.commit(record(some_id(1)))
+    room.event()
+    room.close()
+    shutil.copy(room.path, tmp_path / "backup")
+
+    room = Room(tmp_path)
+    same = room.open()
+    room.commit(record(some_id(2)))
+    room.event()
+    room.close()
+    assert same.journal_id == first.journal_id
+    for suffix in ("-wal", "-shm"):
+        room.path.with_name(room.path.name + suffix).unlink(missing_ok=True)
+    shutil.copy(tmp_path / "backup", room.path)
+
+    room = Room(tmp_path)
+    restored = room.open()
+    room.close()
+    assert restored.journal_id != first.journal_id
+    assert restored.faults == ("journal_restored",)
+    assert [one.alarm_id for one in restored.records] == [some_id(1)]
+    room = Room(tmp_path)
+    again = room.open()
+    room.close()
+    assert (again.journal_id, again.faults) == (restored.journal_id, ())
+
+
+def test_alarms_beyond_three_years_are_pruned_unless_something_is_still_to_be_said(
+    tmp_path: Path,
+) -> None:
+    room = Room(tmp_path)
+    room.open()
+    room.commit(dead(some_id(1)), record(some_id(2)))
+    room.event()
+    room.close()
+    later = Journal(f"sqlite:///{room.path}", room.events.put)
+    later.open(WALL_MS + KEPT_MS + 10_000)
+    later.close(WAIT_S)
+    assert room.rows("SELECT alarm_id FROM alarms") == [(some_id(2),)]
+    assert room.rows("SELECT DISTINCT alarm_id FROM history") == [(some_id(2),)]
+
+
+def test_a_second_process_on_the_same_journal_is_refused(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.open()
+    with pytest.raises(JournalUnusable, match="another process"):
+        Room(tmp_path).open()
+    room.close()
+    freed = Room(tmp_path)
+    freed.open()
+    freed.close()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    journal = Journal(f"sqlite:///{tmp_path}/file/journal.db", lambda _: None)
+    with pytest.raises(JournalUnusable, match=r"journal\.db cannot be used"):
+        journal.open(WALL_MS)
+
+
+def test_a_journal_that_turns_read_only_fails_commits_and_does_not_die(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.open()
+    connection = room.journal._connection
+    assert connection is not None
+    connection.exec_driver_sql("PRAGMA query_only=1")
+    connection.rollback()
+    room.commit(record())
+    failed = room.event()
+    assert isinstance(failed, CommitFailed)
+    assert "readonly" in failed.why
+    assert room.journal.alive()
+    room.commit(record())
+    assert isinstance(room.event(), Committed)
+    room.close()
+
+
+def test_a_journal_of_a_newer_gateway_is_left_alone(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.open()
+    room.close()
+    connection = sqlite3.connect(room.path)
+    connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(JournalUnusable, match="schema 99"):
+        Room(tmp_path).open()
+    assert list(tmp_path.glob("*.corrupt-*")) == []
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.gateway.test_journal import Room, record, some_id
+from gateway.core import Committed
+room = Room(Path(sys.argv[1]))
+base = len(room.open().records)
+n = base
+while True:
+    room.commit(record(some_id(n)))
+    assert isinstance(room.event(), Committed)
+    sys.stdout.write(f"{n}\\n")
+    sys.stdout.flush()
+    n += 1
+"""
+
+
+def test_kill_9_in_a_loop_loses_nothing_that_was_reported(tmp_path: Path) -> None:
+    for round_number in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            text=True,
+        )
+        assert process.stdout is not None
+        wanted = 20 + 13 * round_number
+        reported = [int(process.stdout.readline()) for _ in range(wanted)]
+        process.send_signal(signal.SIGKILL)
+        reported += [int(line) for line in process.stdout.read().split("\n")[:-1]]
+        process.wait(WAIT_S)
+        room = Room(tmp_path)
+        opened = room.open()
+        room.close()
+        there = {one.alarm_id for one in opened.records}
+        assert {some_id(n) for n in range(max(reported) + 1)} <= there
+        assert opened.faults == ()
