@@ -63,6 +63,7 @@ class Stage:
         gps_device: str | None = None,
         heartbeat_s: int = 5,
         post_id: str = POST_ID,
+        silent: bool = False,
     ) -> None:
         """Write the settings files into `directory`; starts nothing."""
         self.directory = directory
@@ -82,7 +83,7 @@ class Stage:
             f"[location]\nlat = -7.9440\nlon = 112.6110\n{gps}"
             f'[mqtt]\nurl = "{broker_url}"\nheartbeat_s = {heartbeat_s}\nkeepalive_s = 5\n'
             f'[cancel]\npin = 25\n[hardware]\npins = "mock"\npanel_socket = "{self.panel_socket}"\n'
-            f'[store]\npath = "{self.outbox}"\n'
+            f'[store]\npath = "{self.outbox}"\n[buzzer]\nsilent = {str(silent).lower()}\n'
         )
         (directory / "gateway.toml").write_text(
             f'gateway_id = "{GATEWAY_ID}"\n'
@@ -95,19 +96,20 @@ class Stage:
 
     def start_post(self) -> None:
         """Start the post and wait until it listens."""
-        self._start("post", "device.cli", "run", "--config", str(self.directory / "post.toml"))
+        self.start_as("post", "device.cli", "run", "--config", str(self.directory / "post.toml"))
         until("the post listens", lambda: self.status().get("listening"))
 
     def start_gateway(self) -> None:
         """Start the gateway."""
         config = str(self.directory / "gateway.toml")
-        self._start("gateway", "gateway.cli", "run", "--config", config)
+        self.start_as("gateway", "gateway.cli", "run", "--config", config)
 
     def start_mcc(self) -> None:
         """Start the command centre's watch, which holds the link and gives receipts."""
-        self._start("mcc", "mcc.cli", "watch", "--json", *self._mcc_options())
+        self.start_as("mcc", "mcc.cli", "watch", "--json", *self._mcc_options())
 
-    def _start(self, name: str, module: str, *arguments: str) -> None:
+    def start_as(self, name: str, module: str, *arguments: str) -> None:
+        """Start a process under a name (`post`, `gateway`, `mcc`) from a module of the project."""
         self._processes[name] = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
@@ -133,6 +135,10 @@ class Stage:
         """Whether a process (`post`, `gateway`, `mcc`) lives."""
         process = self._processes.get(name)
         return process is not None and process.poll() is None
+
+    def pid(self, name: str) -> int:
+        """The process id of a running process."""
+        return self._processes[name].pid
 
     def kill(self, name: str) -> None:
         """`kill -9` a process."""

@@ -1,4 +1,4 @@
-"""`kentongan-device`: run a post, check its settings, or work the panel of a mock one.
+"""`kentongan-device`: run a post, check its settings, install it, or work the panel of a mock one.
 
 Exit codes: 0 done, 1 it did not work, 2 the command or the settings are wrong.
 """
@@ -11,7 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-PANEL_VERBS = ("press", "release", "press3", "cancel", "edges", "status")
+from process import install
+
+PANEL_VERBS = (
+    *("press", "release", "press3", "cancel", "edges", "status"),
+    *("wire", "tamper", "mains"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "panel":
             return _panel(options)
+        if options.command in ("install", "uninstall"):
+            return install.run(install.DEVICE, options, _problems)
+        if options.command == "unpack":
+            return _unpack(options)
         return _run_or_check(options)
     except ModuleNotFoundError as error:
         _say(f"{error.name} is not installed; install it with: pip install 'kentongan[device]'")
@@ -37,15 +46,55 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("--config", required=True, type=Path, help="the settings, TOML")
+    install.add_commands(commands, install.DEVICE)
+    unpack = commands.add_parser(
+        "unpack",
+        help="lay down the bundle of this post: settings, certificate, key",
+        description="Lay down a bundle's files and check its settings.",
+    )
+    unpack.add_argument("bundle", type=Path, help="made by kentongan-gateway provision post")
+    unpack.add_argument("--to", type=Path, required=True, help="the directory for its files")
     panel = commands.add_parser(
         "panel",
         help="work the button of a post with mock pins",
-        description="Move the button of a post that runs with mock pins, and read lamp and buzzer.",
+        description="Move the inputs of a post that runs with mock pins, and read lamp and buzzer:"
+        " wire cut|short|ok, tamper open|close, mains lost|back.",
     )
     panel.add_argument("--socket", required=True, help="[hardware] panel_socket of the post")
     panel.add_argument("verb", choices=PANEL_VERBS)
-    panel.add_argument("file", nargs="?", type=Path, help="for edges: lines of `t_us level`")
+    panel.add_argument(
+        "argument",
+        nargs="?",
+        help="for edges: a file, lines of `t_us level`; what wire, lid or mains do",
+    )
     return parser
+
+
+def _problems(path: Path) -> list[str]:
+    """What is wrong with the settings, a line each."""
+    from device.settings import PostFile
+    from process.settings import SettingsError, read_settings
+
+    try:
+        read_settings(path, PostFile)
+    except SettingsError as error:
+        return error.problems
+    return []
+
+
+def _unpack(options: argparse.Namespace) -> int:
+    from process.bundle import BundleError, read_bundle, unpack
+
+    try:
+        for path in unpack(read_bundle(options.bundle, "post"), options.to):
+            sys.stdout.write(f"wrote {path}\n")
+    except BundleError as error:
+        _say(str(error))
+        return 2
+    problems = _problems(options.to / "post.toml")
+    for problem in problems:
+        _say(problem)
+    return 2 if problems else 0
 
 
 def _run_or_check(options: argparse.Namespace) -> int:
@@ -62,29 +111,35 @@ def _run_or_check(options: argparse.Namespace) -> int:
         sys.stdout.write(describe_settings(settings) + "\n")
         return 0
 
+    from device.outbox import OutboxRefused
     from device.service import run
     from hardware.panel import PanelError
     from hardware.pins import PinsUnavailable
 
     try:
         return run(settings)
-    except (PinsUnavailable, PanelError) as error:
+    except (PinsUnavailable, PanelError, OutboxRefused) as error:
         _say(str(error))
         return 2
 
 
 def _panel(options: argparse.Namespace) -> int:
-    from hardware.panel import PanelError, ask, read_edges_file
+    from hardware.panel import ARGUMENTS, PanelError, ask, read_edges_file
 
     request: dict[str, object] = {"request": options.verb}
     try:
         if options.verb == "edges":
-            if options.file is None:
+            if options.argument is None:
                 _say("edges needs a file: lines of `t_us level`, level 1 = open, 0 = closed")
                 return 2
-            request["edges"] = read_edges_file(options.file)
-        elif options.file is not None:
-            _say(f"{options.verb} takes no file")
+            request["edges"] = read_edges_file(options.argument)
+        elif options.verb in ARGUMENTS:
+            if options.argument not in ARGUMENTS[options.verb]:
+                _say(f"{options.verb} needs one of: {', '.join(ARGUMENTS[options.verb])}")
+                return 2
+            request["to"] = options.argument
+        elif options.argument is not None:
+            _say(f"{options.verb} takes no argument")
             return 2
         reply = ask(options.socket, request)
     except PanelError as error:

@@ -14,6 +14,7 @@ they sound like is in `device/feedback.py`.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
@@ -34,8 +35,9 @@ from device.held import (
 from device.location import LocationPolicy
 from device.presses import CallCounter, Contact, ContactSignal
 from hardware.clock import Now
+from hardware.inputs import ButtonPair, Loop, mains_loop, tamper_loop
 from hardware.nmea import Fix
-from process.core import Drop, Heard, LinkDown, LinkUp, Log, Publish, Tick
+from process.core import Drop, Heard, LinkDown, LinkUp, Log, Publish, Stop, Tick
 from protocol.messages import (
     HELD_MAX,
     Alarm,
@@ -47,7 +49,7 @@ from protocol.messages import (
 )
 from protocol.states import State, is_answered
 from protocol.topics import Topics
-from protocol.values import timestamp
+from protocol.values import FAULTS_MAX, REPEATS_MAX, timestamp
 
 LINK = "gateway"
 SECOND_US = 1_000_000
@@ -64,11 +66,26 @@ OFFER_PAUSE_MAX_S = 30.0
 CANCEL_HOLD_US = 3 * SECOND_US
 WORN_SHOWN_US = 24 * 3600 * SECOND_US
 RING_EVENTS_MAX = 500  # EN 50131-1 grade 3 asks for 500 events
-RING_FLUSH_US = 300 * SECOND_US  # alone; with an alarm's write they cost nothing
+# What a worn button, a flapping link or a receiver at its limit brings about again and again has
+# so many places of each kind in this time: it must not push alarms out of the ring.
+ROUTINE_EVENTS_MAX = 30
+ROUTINE_SPAN_US = 600 * SECOND_US
+ROUTINE_EVENTS = frozenset(("press", "fault_raised", "fault_cleared", "link_up", "link_down"))
+# The ring waits this long to be written (with an alarm's write it costs nothing). It is written
+# even when it is empty: a card that has died is found before the next alarm needs it.
+PROBE_US = 900 * SECOND_US
+PROBE_AGAIN_US = 60 * SECOND_US  # after one that failed
+PROBE_PATIENCE_US = 10 * SECOND_US
 HEARTBEATS_REMEMBERED = 8
 DEAF_HEARTBEATS = 4  # unanswered on a connection: it is opened anew, with its subscriptions
 
+# A button that cannot call must not look alive.
+DEAD_BUTTON = frozenset(("button_stuck",))
+
 Meaning = Literal["armed", "calling", "answered", "out_of_order"]
+PinName = Literal["button", "button_nc", "cancel", "tamper", "mains"]
+# With one of these the next call may not be seen: the lamp must not say armed.
+DEAF_FAULTS = ("button_wire_cut", "button_wire_short")
 
 
 # --- events that only a post knows ---------------------------------------------------------
@@ -78,7 +95,7 @@ Meaning = Literal["armed", "calling", "answered", "out_of_order"]
 class Edge:
     """A pin changed: which one, when (us of uptime), and whether the contact is closed now."""
 
-    pin: Literal["button", "cancel"]
+    pin: PinName
     at_us: int
     closed: bool
 
@@ -110,6 +127,18 @@ class CommitFailed:
 
     write: int
     why: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the outbox held, oldest first; at the start, or later when the disk answers late.
+
+    `fault`: what was wrong with it. `unread`: nothing could be read so far.
+    """
+
+    held: tuple[Held, ...]
+    fault: str | None = None
+    unread: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,10 +260,13 @@ class Post:
         cancel_closed: bool | None,
         rng: Random,
         new_id: Callable[[], str],
+        nc_closed: bool | None = None,
+        tamper_closed: bool | None = None,
+        mains_closed: bool | None = None,
     ) -> None:
         """Start with what the outbox held.
 
-        `cancel_closed` is None where no cancel key is fitted.
+        The levels of cancel key, normally closed contact, lid and mains are None where not fitted.
         """
         self._settings = settings
         self._topics = Topics(settings.topic_root)
@@ -242,7 +274,9 @@ class Post:
         self._rng = rng
         self._new_id = new_id
         at_us = now.uptime_us
-        self._button = Contact(closed=button_closed, at_us=at_us)
+        self._pair = None if nc_closed is None else ButtonPair(button_closed, nc_closed, at_us)
+        pressed = button_closed if self._pair is None else self._pair.pressed
+        self._button = Contact(closed=pressed, at_us=at_us)
         self._cancel = (
             None
             if cancel_closed is None
@@ -250,6 +284,14 @@ class Post:
         )
         # A key that was closed at the start was not pressed by anyone.
         self._cancel_ignored_us = at_us if cancel_closed else None
+        self._loops: dict[
+            str, tuple[Loop, str]
+        ] = {}  # pin -> its loop, the fault when it is broken
+        if tamper_closed is not None:
+            self._loops["tamper"] = tamper_loop(closed=tamper_closed, at_us=at_us), "tamper"
+        if mains_closed is not None:
+            self._loops["mains"] = mains_loop(closed=mains_closed, at_us=at_us), "mains_lost"
+        self._untold: dict[str, int] = {}  # fault of an input -> the first heartbeat to name it
         self._counter = CallCounter(settings.presses, settings.window_us)
         self._location = LocationPolicy(settings.lat, settings.lon)
         self._tracks: dict[str, Track] = {
@@ -265,11 +307,16 @@ class Post:
         self._under_way: Commit | None = None
         self._commit_since_us = at_us
         self._retry_at_us: int | None = None
+        self._unread = False  # alarms may lie on a disk that did not let itself be read yet
         self._dirty: set[str] = set()
         self._deleted: set[str] = set()
+        self._stored = set(self._tracks)  # on disk in some version; only these need deleting
         self._ring: list[RingEvent] = []
-        self._ring_flush_at_us: int | None = None
+        self._routine: Counter[str] = Counter()
+        self._routine_since_us = at_us
+        self._probe_at_us = at_us + PROBE_US
         self._sounding: str | None = None
+        self._stopping = False
         self._shown: Meaning | None = None
         self._seen_us = at_us
         self._effects: list[Effect] = []
@@ -290,12 +337,27 @@ class Post:
     @property
     def faults(self) -> tuple[str, ...]:
         """The faults that the next heartbeat will name."""
-        return tuple(sorted(self._faults))
+        return tuple(sorted(self._faults))[:FAULTS_MAX]
 
     @property
-    def button_closed(self) -> bool:
-        """The level of the button after the last edge."""
-        return self._button.closed
+    def levels(self) -> dict[PinName, bool]:
+        """Each fitted input: whether it is closed after its last edge."""
+        levels: dict[PinName, bool] = {"button": self._button.closed}
+        if self._pair is not None:
+            levels["button"] = self._pair.no_closed
+            levels["button_nc"] = self._pair.nc_closed
+        if self._cancel is not None:
+            levels["cancel"] = self._cancel.closed
+        if "tamper" in self._loops:
+            levels["tamper"] = self._loops["tamper"][0].closed
+        if "mains" in self._loops:
+            levels["mains"] = self._loops["mains"][0].closed
+        return levels
+
+    @property
+    def listening(self) -> bool:
+        """Whether a third press reaches the disk."""
+        return self._faults.isdisjoint(("disk_failing", "disk_hanging"))
 
     def location_source(self, now: Now) -> str:
         """How the post knows where it is: `gps`, `last_known` or `surveyed`."""
@@ -305,10 +367,13 @@ class Post:
         """The uptime (us) at which time alone changes something, or None."""
         moments = [
             self._button.wake_at_us(),
+            self._pair.wake_at_us() if self._pair else None,
             self._cancel.wake_at_us() if self._cancel else None,
+            *(loop.wake_at_us() for loop, _ in self._loops.values()),
             self._worn_until_us,
             self._retry_at_us if self._under_way is None else None,
-            self._ring_flush_at_us if self._under_way is None else None,
+            self._probe_at_us if self._under_way is None else None,
+            self._disk_hangs_at_us(),
         ]
         lamp_at_us = []
         for track in self._tracks.values():
@@ -332,10 +397,12 @@ class Post:
         self._effects = []
         self._seen_us = now.uptime_us
         match event:
-            case Edge("button", at_us, closed):
-                self._button_signals(self._button.edge(at_us, closed), now)
+            case Edge("button" | "button_nc" as pin, at_us, closed):
+                self._button_edge(pin, at_us, closed, now)
             case Edge("cancel", at_us, closed) if self._cancel is not None:
                 self._cancel_signals(self._cancel.edge(at_us, closed), now)
+            case Edge(pin, at_us, closed) if pin in self._loops:
+                self._loops[pin][0].edge(at_us, closed)
             case Committed(write):
                 self._committed(write, now)
             case CommitFailed(write, why):
@@ -356,10 +423,18 @@ class Post:
             case LocationLost(reason):
                 self._location.lost()
                 self._set_fault("gps_lost", True, now, reason)
+            case Loaded():
+                self._loaded(event, now)
+            case Stop():
+                self._stop(now)
             case FaultSeen(fault, present):
                 self._set_fault(fault, present, now)
             case Tick():
                 # Only now is it known that no edge until `now` still waits in the queue.
+                if self._pair is not None:
+                    self._pair.tick(now.uptime_us)
+                for loop, _ in self._loops.values():
+                    loop.tick(now.uptime_us)
                 self._button_signals(self._button.tick(now.uptime_us), now)
                 if self._cancel is not None:
                     self._cancel_signals(self._cancel.tick(now.uptime_us), now)
@@ -373,6 +448,10 @@ class Post:
         if self._worn_until_us is not None and now_us >= self._worn_until_us:
             self._worn_until_us = None
             self._set_fault("button_worn", False, now)
+        self._show_inputs(now)
+        hangs_at_us = self._disk_hangs_at_us()
+        if hangs_at_us is not None and now_us >= hangs_at_us:
+            self._set_fault("disk_hanging", True, now)
         disk_faulty = not self._faults.isdisjoint(("disk_failing", "disk_hanging"))
         for track in self._tracks.values():
             if track.told is track.held or track.untold_since_us is None:
@@ -391,6 +470,17 @@ class Post:
         self._show(now)
 
     # --- presses ---------------------------------------------------------------------------
+
+    def _button_edge(
+        self, pin: Literal["button", "button_nc"], at_us: int, closed: bool, now: Now
+    ) -> None:
+        """One contact moved; only what the pair as a whole says is debounced and counted."""
+        if self._pair is not None:
+            self._pair.edge(pin, at_us, closed)
+            closed = self._pair.pressed
+        elif pin == "button_nc":
+            return
+        self._button_signals(self._button.edge(at_us, closed), now)
 
     def _button_signals(self, signals: list[ContactSignal], now: Now) -> None:
         for signal in signals:
@@ -414,9 +504,10 @@ class Post:
         """Three presses: a new alarm, or a repeat of the one that nobody has answered yet."""
         unresolved = [t for t in self._tracks.values() if not t.held.over]
         unanswered = [t for t in unresolved if not t.held.answered]
-        if unanswered:
+        has_room = len(unresolved) < UNRESOLVED_MAX
+        if unanswered and (unanswered[-1].held.repeats < REPEATS_MAX or not has_room):
             self._repeat(unanswered[-1], presses_us[-1], now)
-        elif len(unresolved) >= UNRESOLVED_MAX:
+        elif not has_room:
             self._repeat(unresolved[-1], presses_us[-1], now)
         else:
             self._raise(presses_us, unresolved[-1].held.alarm_id if unresolved else None, now)
@@ -480,6 +571,39 @@ class Post:
 
     # --- the outbox ------------------------------------------------------------------------
 
+    def _loaded(self, event: Loaded, now: Now) -> None:
+        """Take up what the disk held, as older than all that has come since the start."""
+        self._unread = event.unread
+        if event.fault is not None:
+            self._set_fault(event.fault, True, now)
+        if event.unread:
+            self._probe_at_us = min(self._probe_at_us, now.uptime_us + DISK_RETRY_US)
+            return
+        since_us = now.uptime_us
+        older = {
+            held.alarm_id: Track(held, told=held, on_disk=True, unlisted_since_us=since_us)
+            for held in event.held
+            if held.alarm_id not in self._tracks and held.alarm_id not in self._deleted
+        }
+        self._tracks = {**older, **self._tracks}
+        for alarm_id, track in older.items():
+            self._foreign.pop(alarm_id, None)
+            if self._link is not None:
+                track.offer_at_us = now.uptime_us
+            self._log("alarm_loaded", alarm=alarm_id, state=track.held.state)
+
+    def _stop(self, now: Now) -> None:
+        """The process ends as asked: a sound that it cuts short does not come again."""
+        self._stopping = True
+        if self._sounding is not None:
+            self._sounded(self._sounding, now)
+
+    def _disk_hangs_at_us(self) -> int | None:
+        """When the write under way, whatever is in it, makes a hanging disk a fault."""
+        if self._under_way is None or "disk_hanging" in self._faults:
+            return None
+        return self._commit_since_us + PROBE_PATIENCE_US
+
     def _change(self, track: Track, held: Held, now: Now) -> None:
         if held is track.held:
             return
@@ -496,8 +620,8 @@ class Post:
         now_us = now.uptime_us
         if self._retry_at_us is not None and now_us < self._retry_at_us:
             return
-        flush = self._ring_flush_at_us is not None and now_us >= self._ring_flush_at_us
-        if not (self._dirty or self._deleted or flush):
+        self._retry_at_us = None
+        if not (self._dirty or self._deleted or now_us >= self._probe_at_us):
             return
         self._write += 1
         commit = Commit(
@@ -508,11 +632,10 @@ class Post:
         )
         self._under_way = commit
         self._commit_since_us = now_us
-        self._retry_at_us = None
         self._dirty.clear()
         self._deleted.clear()
         self._ring.clear()
-        self._ring_flush_at_us = None
+        self._probe_at_us = now_us + PROBE_US
         self._effects.append(commit)
 
     def _committed(self, write: int, now: Now) -> None:
@@ -522,7 +645,11 @@ class Post:
         self._under_way = None
         self._set_fault("disk_failing", False, now)
         self._set_fault("disk_hanging", False, now)
+        self._stored.difference_update(commit.deletes)
         for held in commit.puts:
+            self._stored.add(held.alarm_id)
+            if held.alarm_id not in self._tracks:
+                self._deleted.add(held.alarm_id)
             track = self._tracks.get(held.alarm_id)
             if track is not None and track.held is held:
                 track.on_disk = True
@@ -534,6 +661,8 @@ class Post:
             return
         self._under_way = None
         self._retry_at_us = now.uptime_us + DISK_RETRY_US
+        again_us = DISK_RETRY_US if self._unread else PROBE_AGAIN_US
+        self._probe_at_us = now.uptime_us + again_us
         self._set_fault("disk_failing", True, now, why)
         self._dirty.update(one.alarm_id for one in commit.puts if one.alarm_id in self._tracks)
         self._deleted.update(one for one in commit.deletes if one not in self._tracks)
@@ -545,9 +674,11 @@ class Post:
     def _tell(self, track: Track, now: Now) -> None:
         """From here on the world may know what is held: it is on disk, or memory has to do."""
         first = track.told is None
+        was_listed = self._is_listed(track)
         track.told = track.held
         track.untold_since_us = None
-        if first:
+        if first or was_listed:
+            # A repeat has its own 20 s, however long the alarm has been listed.
             track.unlisted_since_us = now.uptime_us
         if self._link is not None and not self._is_listed(track):
             track.attempts = 0
@@ -569,7 +700,8 @@ class Post:
         for track in unlisted + done[: max(0, len(done) - RESOLVED_KEPT_MAX)]:
             if self._tracks.pop(track.held.alarm_id, None) is not None:
                 self._dirty.discard(track.held.alarm_id)
-                self._deleted.add(track.held.alarm_id)
+                if track.held.alarm_id in self._stored:
+                    self._deleted.add(track.held.alarm_id)
                 self._log("alarm_forgotten", alarm=track.held.alarm_id)
 
     # --- the link --------------------------------------------------------------------------
@@ -630,6 +762,8 @@ class Post:
                 if track.held is not before:
                     self._record(now, track.held.state, track.held.alarm_id)
                     self._log("alarm_state", alarm=track.held.alarm_id, state=track.held.state)
+                    if track.held.over and all(t.held.over for t in self._tracks.values()):
+                        self._counter.call_over()
             if self._is_listed(track):
                 track.offer_at_us = None
             elif was_listed:
@@ -644,6 +778,7 @@ class Post:
             return
         if link.heard_sent_us is None:
             link.heartbeat_at_us = sent_us + int(self._settings.heartbeat_s * SECOND_US)
+        self._untold = {fault: n for fault, n in self._untold.items() if n > answer.n}
         link.heard_beat = answer.n
         link.heard_sent_us = sent_us
         link.mcc_answers = answer.mcc_answers
@@ -732,7 +867,7 @@ class Post:
         return int((heartbeat_s + max(5.0, heartbeat_s / 2)) * SECOND_US)
 
     def _waits_for_listing(self, track: Track) -> bool:
-        return track.told is not None and not track.told.answered and not self._is_listed(track)
+        return track.told is not None and _cries(track.told) and not self._is_listed(track)
 
     def _meaning(self, now: Now) -> Meaning:
         """What the lamp may say, from what is known and nothing else.
@@ -741,7 +876,9 @@ class Post:
         """
         told = [t.told.state for t in self._tracks.values() if t.told is not None]
         states = [state for state in (*told, *self._foreign.values()) if state != "resolved"]
-        unanswered = [state for state in states if not is_answered(state)]
+        unanswered = any(not is_answered(state) for state in states) or any(
+            t.told is not None and _cries(t.told) for t in self._tracks.values()
+        )
         if states and not unanswered:
             return "answered"
         if any(
@@ -753,11 +890,15 @@ class Post:
             return "calling"
         link = self._link
         if (
-            link is None
+            self._unread
+            or not self._faults.isdisjoint(DEAD_BUTTON)
+            or link is None
             or link.heard_sent_us is None
             or not link.mcc_answers
             or now.uptime_us - link.heard_sent_us >= self._out_of_order_after_us()
         ):
+            return "out_of_order"
+        if not self._faults.isdisjoint(DEAF_FAULTS):
             return "out_of_order"
         return "armed"
 
@@ -769,7 +910,7 @@ class Post:
             self._log("lamp", meaning=meaning)
 
     def _start_sound(self, now: Now) -> None:
-        if self._sounding is not None:
+        if self._sounding is not None or self._stopping:
             return
         for track in self._tracks.values():
             if track.told is None or track.told.sound != "due" or track.held.sound != "due":
@@ -791,6 +932,23 @@ class Post:
             self._change(track, msgspec.structs.replace(track.held, sound="sounded"), now)
             self._record(now, "sounded", alarm_id)
 
+    def _show_inputs(self, now: Now) -> None:
+        """The faults of the inputs; none is withdrawn before a heartbeat that names it is answered.
+
+        Otherwise a lid that is opened and shut between two heartbeats, or while the cable is out,
+        would never be known.
+        """
+        present = {fault: loop.broken for loop, fault in self._loops.values()}
+        if self._pair is not None:
+            present["button_wire_cut"] = self._pair.cut
+            present["button_wire_short"] = self._pair.short
+        for fault, broken in present.items():
+            if broken and fault not in self._faults:
+                self._untold[fault] = self._beat + 1
+                self._set_fault(fault, True, now)
+            elif not broken and fault not in self._untold:
+                self._set_fault(fault, False, now)
+
     def _set_fault(self, fault: str, present: bool, now: Now, why: str = "") -> None:
         if present == (fault in self._faults):
             return
@@ -805,17 +963,32 @@ class Post:
     # --- records ---------------------------------------------------------------------------
 
     def _record(self, now: Now, what: str, detail: str = "") -> None:
+        if what in ROUTINE_EVENTS and not self._has_place(what, now):
+            return
         self._ring.append(
             RingEvent(timestamp(now.wall_ms), now.uptime_us // 1000, what, detail[:200])
         )
         del self._ring[:-RING_EVENTS_MAX]
-        if self._ring_flush_at_us is None:
-            self._ring_flush_at_us = now.uptime_us + RING_FLUSH_US
+
+    def _has_place(self, what: str, now: Now) -> bool:
+        if now.uptime_us - self._routine_since_us >= ROUTINE_SPAN_US:
+            before, self._routine = self._routine, Counter()
+            self._routine_since_us = now.uptime_us
+            for kind, count in before.items():
+                if count > ROUTINE_EVENTS_MAX:
+                    self._record(now, "unrecorded", f"{kind} {count - ROUTINE_EVENTS_MAX}")
+        self._routine[what] += 1
+        return self._routine[what] <= ROUTINE_EVENTS_MAX
 
     def _log(
         self, event: str, level: Literal["info", "warning", "error"] = "info", **fields: object
     ) -> None:
         self._effects.append(Log(event, level, fields))
+
+
+def _cries(told: Held) -> bool:
+    """Nobody has answered it, or not all of its calls (at the bound of 16 those have to wait)."""
+    return not told.answered or told.excess > 0
 
 
 def _receipted(track: Track) -> bool:

@@ -8,32 +8,43 @@ on a thread of its own: a hanging card delays neither the click nor the call. It
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
-from device.core import RING_EVENTS_MAX, Commit, CommitFailed, Committed
+from device.core import RING_EVENTS_MAX, Commit, CommitFailed, Committed, Loaded
 from device.held import Held
+from process.database import FILE_ERRORS, NewerVersion, bring_up, is_damage, set_aside
 from process.log import log
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
+# Step n turns a file of version n into one of version n + 1; a step is never changed afterwards.
+_STEPS = (
+    """
 CREATE TABLE alarms (alarm_id TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE ring (
     n INTEGER PRIMARY KEY AUTOINCREMENT,
     at TEXT NOT NULL, uptime_ms INTEGER NOT NULL, what TEXT NOT NULL, detail TEXT NOT NULL
-);
-"""
+)
+""",
+)
+SCHEMA_VERSION = len(_STEPS)
 _PUT = """
 INSERT INTO alarms (alarm_id, body) VALUES (?, ?)
 ON CONFLICT (alarm_id) DO UPDATE SET body = excluded.body
 """
+_MAGIC = b"SQLite format 3\x00"
 LOADED_MAX = 64
+OPEN_PATIENCE_S = 10.0  # then the post listens with its memory alone
+
+
+class OutboxRefused(Exception):
+    """The file is not an outbox, or another post has it; the text says which and what to do."""
 
 
 class Outbox:
@@ -45,33 +56,103 @@ class Outbox:
         self._deliver = deliver
         self._work: queue.SimpleQueue[Commit | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
+        self._opened: queue.SimpleQueue[Loaded | OutboxRefused] = queue.SimpleQueue()
+        self._gave_up = threading.Event()
+        self._read = False
+        self._lock: IO[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
-    def open(self) -> tuple[list[Held], str | None]:
-        """Open the file and read what is held, oldest first; then start the thread.
+    def open(self, patience_s: float = OPEN_PATIENCE_S) -> Loaded:
+        """Start the thread, which opens the file; what it holds, oldest first.
 
-        A damaged file is set aside and a new one begun; a file that cannot be opened at all leaves
-        the post with its memory. Returns the alarms, and the fault where there is one:
-        `disk_replaced` or `disk_failing`.
+        A damaged file is set aside and a new one begun; a file that cannot be opened at all, or
+        not within `patience_s`, leaves the post with its memory (`Loaded.unread`). It is tried
+        again with every write, and what was on it is delivered as `Loaded` then.
+
+        Raises:
+            OutboxRefused: the file is somebody's other file, or another post's outbox in use.
         """
-        fault = None
-        held: list[Held] = []
+        self._thread.start()
+        try:
+            loaded = self._opened.get(timeout=patience_s)
+        except queue.Empty:
+            self._gave_up.set()
+            log("outbox_unusable", level="error", path=self._path, why="the disk does not answer")
+            return Loaded((), "disk_hanging", unread=True)
+        if isinstance(loaded, OutboxRefused):
+            raise loaded
+        return loaded
+
+    def _open(self) -> Loaded:
         try:
             held = self._connect()
-        except (sqlite3.DatabaseError, msgspec.MsgspecError, OSError) as error:
-            if _is_damage(error):
-                fault = "disk_replaced"
-                self._set_aside(error)
-                try:
-                    held = self._connect()
-                except (sqlite3.DatabaseError, OSError) as again:
-                    fault = "disk_failing"
-                    log("outbox_unusable", level="error", path=self._path, why=again)
-            else:
-                fault = "disk_failing"
-                log("outbox_unusable", level="error", path=self._path, why=error)
-        self._thread.start()
-        return held, fault
+        except (*FILE_ERRORS, NewerVersion) as error:
+            if is_damage(error):
+                return self._begin_anew(self._salvage(), error)
+            # A file of a newer firmware is not damage: the alarms in it are whole.
+            log("outbox_unusable", level="error", path=self._path, why=error)
+            return Loaded((), "disk_failing", unread=True)
+        whole = [one for one in held if one is not None]
+        if len(whole) < len(held):
+            return self._begin_anew(whole, f"{len(held) - len(whole)} alarms cannot be read")
+        self._read = True
+        return Loaded(tuple(whole))
+
+    def _claim(self) -> None:
+        """Make sure that the file is ours alone, before anything in it is touched.
+
+        Raises:
+            OutboxRefused: it is not an outbox, or another process has it.
+            OSError: the disk does not let us see.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(f"{self._path}.lock")
+        if self._path.exists() and not beside.exists():
+            with self._path.open("rb") as file:
+                start = file.read(len(_MAGIC))
+            if start not in (b"", _MAGIC):
+                raise OutboxRefused(
+                    f"{self._path} is not an outbox and is left alone; [store] path must name a"
+                    " file of its own"
+                )
+        if self._lock is None:
+            lock = beside.open("ab")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                raise OutboxRefused(
+                    f"{self._path} is in use by another post; each post needs its own [store] path"
+                ) from None
+            self._lock = lock
+
+    def _salvage(self) -> list[Held]:
+        """The alarms that a damaged file still gives, row by row."""
+        found: list[Held] = []
+        with (
+            contextlib.suppress(*FILE_ERRORS),
+            contextlib.closing(sqlite3.connect(self._path, timeout=1.0)) as connection,
+        ):
+            for (body,) in connection.execute("SELECT body FROM alarms ORDER BY rowid"):
+                held = _decoded(body)
+                if held is not None:
+                    found.append(held)
+        return found[-LOADED_MAX:]
+
+    def _begin_anew(self, whole: list[Held], why: object) -> Loaded:
+        """Set the damaged file aside; what of it is whole is the first write of the new one."""
+        self._disconnect()
+        try:
+            aside = set_aside(self._path)
+            log("outbox_damaged", level="error", path=self._path, why=why, kept_as=aside)
+            self._connect()
+            self._write(Commit(0, tuple(whole), (), ()))
+        except FILE_ERRORS as error:
+            self._disconnect()
+            log("outbox_unusable", level="error", path=self._path, why=error)
+            return Loaded(tuple(whole), "disk_failing")
+        self._read = True
+        return Loaded(tuple(whole), "disk_replaced")
 
     def commit(self, commit: Commit) -> None:
         """Write in one transaction, in the background. The core has one under way at a time."""
@@ -81,26 +162,53 @@ class Outbox:
         """Finish what is under way, at most for `timeout_s`, and end the thread."""
         self._work.put(None)
         self._thread.join(timeout_s)
+        if self._lock is not None and not self._thread.is_alive():
+            self._lock.close()
 
     def alive(self) -> bool:
         """Whether the thread lives."""
         return self._thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            self._claim()
+        except OutboxRefused as refused:
+            self._opened.put(refused)
+            return
+        except OSError as error:
+            log("outbox_unusable", level="error", path=self._path, why=error)
+            loaded = Loaded((), "disk_failing", unread=True)
+        else:
+            loaded = self._open()
+        self._opened.put(loaded)
+        if self._gave_up.is_set() and not loaded.unread:
+            self._deliver(loaded)
         while (commit := self._work.get()) is not None:
             try:
-                if self._connection is None:
-                    self._connect()
+                self._open_again()
                 self._write(commit)
-            except (sqlite3.Error, OSError, msgspec.MsgspecError) as error:
+            except (*FILE_ERRORS, NewerVersion, OutboxRefused) as error:
                 self._disconnect()
                 self._deliver(CommitFailed(commit.write, f"{type(error).__name__}: {error}"))
             else:
                 self._deliver(Committed(commit.write))
         self._disconnect()
 
-    def _connect(self) -> list[Held]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+    def _open_again(self) -> None:
+        """After a failure; and where nothing was read so far, tell what has been there."""
+        if self._connection is not None:
+            return
+        if self._read:
+            self._connect()
+            return
+        self._claim()
+        loaded = self._open()
+        if loaded.unread or self._connection is None:
+            raise OSError("the outbox cannot be opened")
+        self._deliver(loaded)
+
+    def _connect(self) -> list[Held | None]:
+        """Open or make the file; what it holds, None for a row that cannot be read."""
         connection = sqlite3.connect(
             self._path, timeout=1.0, isolation_level=None, check_same_thread=False
         )
@@ -108,23 +216,14 @@ class Outbox:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA journal_size_limit=1048576")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                connection.executescript(
-                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
-                )
-            elif version > SCHEMA_VERSION:
-                # Not damage: the alarms in it are whole, and the newer firmware can read them.
-                raise sqlite3.OperationalError(
-                    f"written by a newer firmware (schema {version}, known {SCHEMA_VERSION})"
-                )
+            bring_up(connection, _STEPS)
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(f"malformed: {verdict}")
             rows = connection.execute(
                 "SELECT body FROM alarms ORDER BY rowid DESC LIMIT ?", (LOADED_MAX,)
             ).fetchall()
-            held = [msgspec.json.decode(body, type=Held) for (body,) in reversed(rows)]
+            held = [_decoded(body) for (body,) in reversed(rows)]
         except BaseException:
             connection.close()
             raise
@@ -151,31 +250,26 @@ class Outbox:
                     "DELETE FROM ring WHERE n <= (SELECT max(n) FROM ring) - ?",
                     (RING_EVENTS_MAX,),
                 )
+            if not (commit.puts or commit.deletes or commit.ring):
+                # An empty transaction touches no disk; this one proves that the disk works.
+                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             connection.execute("COMMIT")
         except BaseException:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*FILE_ERRORS):
                 connection.execute("ROLLBACK")
             raise
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*FILE_ERRORS):
                 connection.close()
 
-    def _set_aside(self, error: Exception) -> None:
-        aside = f"{self._path}.damaged-{int(time.time())}"
-        log("outbox_damaged", level="error", path=self._path, why=error, kept_as=aside)
-        for suffix in ("", "-wal", "-shm"):
-            part = Path(f"{self._path}{suffix}")
-            with contextlib.suppress(OSError):
-                part.rename(f"{aside}{suffix}")
 
-
-def _is_damage(error: Exception) -> bool:
-    """Damage is what the file says of itself; a full, read-only or absent disk is not damage."""
-    if isinstance(error, msgspec.MsgspecError):
-        return True
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(
-        error, sqlite3.OperationalError
-    )
+def _decoded(body: object) -> Held | None:
+    if not isinstance(body, bytes | str):
+        return None
+    try:
+        return msgspec.json.decode(body, type=Held)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None

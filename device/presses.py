@@ -185,6 +185,11 @@ class CallCounter:
         self._last_us: int | None = None
         self._hammering = False
 
+    def call_over(self) -> None:
+        """What the presses called for is over: from now on they are a call of their own."""
+        self._hammering = False
+        self._recent_us.clear()
+
     def press(self, at_us: int) -> tuple[int, ...] | None:
         """Count one press; the times (us) of the presses that make a call, or None."""
         paused = self._last_us is None or at_us - self._last_us >= PAUSE_US

@@ -20,11 +20,13 @@ from device.core import (
     LINK,
     Click,
     Commit,
+    CommitFailed,
+    Committed,
     Edge,
     Effect,
-    FaultSeen,
     Located,
     LocationLost,
+    PinName,
     Post,
     PostSettings,
     ShowLamp,
@@ -33,6 +35,7 @@ from device.core import (
 )
 from device.feedback import ACKNOWLEDGED, LAMP
 from device.outbox import Outbox
+from device.renewal import CertificateKeeper, Renewed, previous_of
 from device.settings import MqttSettings, PostFile
 from hardware.button import Button
 from hardware.buzzer import Buzzer
@@ -42,6 +45,7 @@ from hardware.nmea import Fix, GpsLost, GpsState
 from hardware.panel import Panel, PanelError
 from hardware.pins import MockPins, open_pins
 from process.core import Drop, Log, Publish, Tick
+from process.disk import Writes
 from process.events import EventQueue
 from process.intake import Intake
 from process.link import (
@@ -56,9 +60,10 @@ from process.link import (
 from process.log import log
 from process.loop import run as run_loop
 from process.loop import stop_on_signals
+from process.notify import Notifier
 from process.settings import parse_mqtt_url
 from protocol.codec import encode
-from protocol.messages import Presence
+from protocol.messages import Certificate, Presence, Renewal
 from protocol.topics import Topics
 from protocol.values import new_id, timestamp
 
@@ -68,7 +73,10 @@ if TYPE_CHECKING:
 QUEUE_LIMIT = 4096
 # Places that only edges, outbox and buzzer may take: a flood of messages never costs a press.
 QUEUE_RESERVED = 2048
+QUEUE_FULL_PAUSE_S = 0.01
 EXIT_RESTART = 70
+# A write that got no answer for so long: the outbox's thread, or the card under it.
+OUTBOX_SILENT_US = 300_000_000
 
 
 class Service:
@@ -85,24 +93,32 @@ class Service:
         self._queue = EventQueue(QUEUE_LIMIT, QUEUE_RESERVED)
         self._clock = SystemClock()
         self._topics = Topics(settings.mqtt.topic_root)
-        self._intake = Intake(self._topics, {("posts", "answer"), ("posts", "state")})
+        self._intake = Intake(
+            self._topics, {("posts", "answer"), ("posts", "state"), ("posts", "certificate")}
+        )
         self._firmware = "kentongan " + importlib.metadata.version("kentongan")
         self._buzzes = 0
-        self._level_differed = False
+        self._levels_differed: set[PinName] = set()
 
         hardware = settings.hardware
         self._pins = open_pins(hardware.pins, hardware.chip)
-        self._button = Button(self._pins, settings.button.pin, self._on_button)
-        self._cancel = (
-            Button(self._pins, settings.cancel.pin, self._on_cancel, "cancel key")
-            if settings.cancel.pin is not None
-            else None
-        )
+        if isinstance(self._pins, MockPins):
+            loops = (settings.button.nc_pin, settings.tamper.pin, settings.mains.pin)
+            self._pins.close_loops(number for number in loops if number is not None)
+        self._inputs: dict[PinName, Button] = {}
+        self._claim("button", settings.button.pin, "button")
+        self._claim("button_nc", settings.button.nc_pin, "button's normally closed contact")
+        self._claim("cancel", settings.cancel.pin, "cancel key")
+        self._claim("tamper", settings.tamper.pin, "lid switch")
+        self._claim("mains", settings.mains.pin, "mains input")
         lamp = settings.lamp
         self._lamp = Lamp(self._pins, lamp.red, lamp.green, lamp.blue)
         self._buzzer = Buzzer(self._pins, settings.buzzer.pin)
-        self._outbox = Outbox(Path(settings.store.path), self._deliver)
-        held, fault = self._outbox.open()
+        self._closing = threading.Event()
+        self._outbox = Outbox(Path(settings.store.path), self._deliver_surely)
+        loaded = self._outbox.open()
+        self._writes = Writes(self._clock.now().uptime_us)
+        self._notifier = Notifier.from_environment()
         self._core = Post(
             PostSettings(
                 post_id=settings.post_id,
@@ -117,24 +133,30 @@ class Service:
             ),
             boot_id=self._clock.boot_id(),
             now=self._clock.now(),
-            held=held,
-            button_closed=self._button.closed,
-            cancel_closed=None if self._cancel is None else self._cancel.closed,
+            held=loaded.held,
+            button_closed=self._inputs["button"].closed,
+            cancel_closed=self._level("cancel"),
             rng=Random(),
             new_id=new_id,
+            nc_closed=self._level("button_nc"),
+            tamper_closed=self._level("tamper"),
+            mains_closed=self._level("mains"),
         )
-        if fault is not None:
-            self._deliver(FaultSeen(fault, present=True))
+        if loaded.fault is not None:
+            self._deliver(loaded)
         self._link = Link(
             LINK,
             _link_settings(settings.post_id, settings.mqtt),
             subscriptions=(
                 Subscription(self._topics.post(settings.post_id, "state"), live_only=False),
                 Subscription(self._topics.post(settings.post_id, "answer"), live_only=True),
+                Subscription(self._topics.post(settings.post_id, "certificate"), live_only=True),
             ),
             will=self._will,
             deliver=self._from_link,
+            synchronised=lambda: self._clock.now().synchronised,
         )
+        self._certificate = self._certificate_keeper()
         self._gps = self._receiver() if settings.location.source == "gps" else None
         self._panel = None
         if hardware.panel_socket is not None:
@@ -146,6 +168,9 @@ class Service:
                 button=settings.button.pin,
                 cancel=settings.cancel.pin,
                 status=self._ask_status,
+                button_nc=settings.button.nc_pin,
+                tamper=settings.tamper.pin,
+                mains=settings.mains.pin,
             )
 
     # --- sources: each only enqueues -------------------------------------------------------
@@ -153,11 +178,24 @@ class Service:
     def _deliver(self, event: object) -> None:
         self._queue.offer(event, droppable=False)
 
-    def _on_button(self, at_us: int, closed: bool) -> None:
-        self._queue.offer(Edge("button", at_us, closed), droppable=False)
+    def _deliver_surely(self, event: object) -> None:
+        """An outcome is never lost: a full queue holds up whoever has it, until the end."""
+        while not self._queue.offer(event, droppable=False):
+            if self._closing.wait(QUEUE_FULL_PAUSE_S):
+                return
 
-    def _on_cancel(self, at_us: int, closed: bool) -> None:
-        self._queue.offer(Edge("cancel", at_us, closed), droppable=False)
+    def _claim(self, pin: PinName, number: int | None, role: str) -> None:
+        """Take one input, where it is fitted; from now on its edges are enqueued."""
+        if number is None:
+            return
+
+        def on_edge(at_us: int, closed: bool) -> None:
+            self._queue.offer(Edge(pin, at_us, closed), droppable=False)
+
+        self._inputs[pin] = Button(self._pins, number, on_edge, role)
+
+    def _level(self, pin: PinName) -> bool | None:
+        return self._inputs[pin].closed if pin in self._inputs else None
 
     def _from_link(self, event: object, droppable: bool) -> bool:
         return self._queue.offer(event, droppable=droppable)
@@ -176,6 +214,19 @@ class Service:
 
         location = self._settings.location
         return Gps(location.device, location.baud, self._on_gps, self._clock)
+
+    def _certificate_keeper(self) -> CertificateKeeper | None:
+        """None where there is no certificate, or its key is not in the same file."""
+        mqtt = self._settings.mqtt
+        if mqtt.ca is None or mqtt.certificate is None or mqtt.key not in (None, mqtt.certificate):
+            return None
+        return CertificateKeeper(
+            self._settings.post_id,
+            ca=Path(mqtt.ca),
+            identity=Path(mqtt.certificate),
+            deliver=self._deliver,
+            synchronised=lambda: self._clock.now().synchronised,
+        )
 
     def _will(self, connection: str) -> Will:
         presence = Presence(
@@ -198,18 +249,23 @@ class Service:
         for effect in self._core.handle(Tick(), self._clock.now()):
             self._perform(effect)
         log("listening", post=self._settings.post_id, firmware=self._firmware)
+        self._notifier.ready(f"listening, lamp: {self._core.lamp}")
         self._link.start()
         if self._gps is not None:
             self._gps.start()
+        if self._certificate is not None:
+            self._certificate.start()
         wrong = run_loop(
             self._core,
             self._queue,
             self._clock,
             self._perform,
             read=self._read,
-            watch=self._watch,
+            watch=self._notifier.feeding(self._watch),
         )
-        if wrong is not None:
+        if wrong is None:
+            self._notifier.stopping()
+        else:
             log("restarting", level="error", why=wrong)
         self._close()
         return 0 if wrong is None else EXIT_RESTART
@@ -217,11 +273,27 @@ class Service:
     def _read(self, event: object) -> object | None:
         match event:
             case Received():
-                return self._intake.read(event)
+                heard = self._intake.read(event)
+                if heard is not None and isinstance(heard.message, Certificate):
+                    if self._certificate is not None:
+                        self._certificate.take(heard.message)
+                    return None
+                return heard
+            case Renewal(post=post):
+                self._link.publish(self._topics.post(post, "renewal"), encode(event), expiry_s=60)
+                return None
+            case Renewed():
+                # It is to prove itself now, while nobody calls; else at the next connection.
+                if not self._core.held:
+                    self._link.drop("a new certificate")
+                return None
             case PublishRefused(_, topic, reason):
                 # The lamp tells the resident by itself: nothing that is refused gets listed.
                 log("publish_refused", level="error", topic=topic, reason=reason)
                 return None
+            case Committed(write) | CommitFailed(write):
+                self._writes.answered((write,))
+                return event
             case _StatusAsked():
                 event.answer(self._status())
                 return None
@@ -234,16 +306,18 @@ class Service:
                 self._lamp.flash()
                 if not self._settings.buzzer.silent:
                     self._buzzer.click()
-            case Commit():
+            case Commit(write):
+                self._writes.asked(write, self._clock.now().uptime_us)
                 self._outbox.commit(effect)
             case Publish(_, topic, message, retain, expiry_s):
                 payload = b"" if message is None else encode(message)
                 self._link.publish(topic, payload, retain=retain, expiry_s=expiry_s)
             case ShowLamp(meaning):
                 self._lamp.show(LAMP[meaning])
+                self._notifier.status(f"listening, lamp: {meaning}")
             case Sound(alarm_id):
                 self._buzzes += 1
-                self._buzzer.sound(ACKNOWLEDGED, lambda: self._deliver(Sounded(alarm_id)))
+                self._buzzer.sound(ACKNOWLEDGED, lambda: self._deliver_surely(Sounded(alarm_id)))
             case Drop(_, reason):
                 self._link.drop(reason)
             case Log(event, level, fields):
@@ -252,21 +326,47 @@ class Service:
     # --- what must not die in silence ------------------------------------------------------
 
     def _watch(self) -> str | None:
-        """Every 2 s: do the threads live, and does the core know the button's true level?"""
+        """Every 2 s: do threads and disk answer, does the core know each input's true level?
+
+        What it returns ends the process; while it returns None the watchdog is fed.
+        """
         for name, lives in (
             ("button", self._pins.notify_thread_alive()),
+            ("lamp", self._lamp.alive()),
+            ("buzzer", self._buzzer.alive()),
             ("outbox", self._outbox.alive()),
             ("link", self._link.alive()),
         ):
             if not lives:
                 return f"the {name} thread has died"
+        silent = self._outbox_silent()
+        if silent is not None:
+            return silent
         # An edge that was lost on its way must not leave the post deaf: two looks, 2 s apart.
-        closed = self._button.closed
-        differs = closed != self._core.button_closed
-        if differs and self._level_differed:
-            log("edge_was_lost", level="warning", closed=closed)
-            self._on_button(self._clock.now().uptime_us, closed)
-        self._level_differed = differs
+        differ: set[PinName] = set()
+        for pin, known in self._core.levels.items():
+            closed = self._inputs[pin].closed
+            if closed == known:
+                continue
+            if pin in self._levels_differed:
+                log("edge_was_lost", level="warning", pin=pin, closed=closed)
+                edge = Edge(pin, self._clock.now().uptime_us, closed)
+                self._queue.offer(edge, droppable=False)
+            differ.add(pin)
+        self._levels_differed = differ
+        return None
+
+    def _outbox_silent(self) -> str | None:
+        """Why a new start would mend the outbox; never while an alarm is in memory alone.
+
+        A new start heals a thread that hangs. It does not heal a card that hangs, so there is one
+        at most: a process that never had an answer goes on without a disk, and says so.
+        """
+        if not all(committed for _, committed in self._core.held):
+            return None
+        silent_us = self._writes.silent_us(self._clock.now().uptime_us)
+        if self._writes.has_answered and silent_us >= OUTBOX_SILENT_US:
+            return f"the outbox has not answered for {silent_us // 1_000_000} s"
         return None
 
     # --- the panel -------------------------------------------------------------------------
@@ -283,8 +383,8 @@ class Service:
             "lamp": self._core.lamp or "off",
             "buzzer_sounding": self._buzzer.sounding,
             "acknowledgement_buzzes": self._buzzes,
-            "button_level": int(not self._button.closed),
-            "listening": True,
+            "button_level": int(not self._inputs["button"].closed),
+            "listening": self._core.listening,
             "alarms": [
                 {"id": held.alarm_id, "state": held.state, "committed": committed}
                 for held, committed in self._core.held
@@ -295,16 +395,20 @@ class Service:
 
     def _close(self) -> None:
         """End everything within 2 s."""
+        self._closing.set()
         if self._panel is not None:
             self._panel.close()
         if self._gps is not None:
             self._gps.stop()
+        if self._certificate is not None:
+            self._certificate.stop(0.2)
         connection = self._link.connection
         self._link.stop(0.5, (self._will(connection),) if connection else ())
         self._outbox.close(0.5)
         self._buzzer.close()
         self._lamp.close()
         self._pins.close()
+        self._notifier.close()
         log("stopped", post=self._settings.post_id)
 
 
@@ -326,7 +430,8 @@ class _StatusAsked:
 
 
 def _link_settings(post_id: str, mqtt: MqttSettings) -> LinkSettings:
-    tls = TlsFiles(mqtt.ca, mqtt.certificate, mqtt.key) if mqtt.ca else None
+    previous = None if mqtt.certificate is None else str(previous_of(Path(mqtt.certificate)))
+    tls = TlsFiles(mqtt.ca, mqtt.certificate, mqtt.key, previous)
     return LinkSettings(
         broker=parse_mqtt_url(mqtt.url), client_id=post_id, keepalive_s=mqtt.keepalive_s, tls=tls
     )

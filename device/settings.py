@@ -24,9 +24,10 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ButtonSettings(Table, frozen=True):
-    """[button]: presses within window_s are a call."""
+    """[button]: presses within window_s are a call. nc_pin: the normally closed contact."""
 
     pin: Pin = 17
+    nc_pin: Pin | None = None
     presses: Annotated[int, Meta(ge=2, le=9)] = 3
     window_s: Annotated[float, Meta(ge=1.0, le=60.0)] = 5.0
 
@@ -48,6 +49,18 @@ class BuzzerSettings(Table, frozen=True):
 
 class CancelSettings(Table, frozen=True):
     """[cancel]: a key switch or button, held 3 s; not fitted where there is no pin."""
+
+    pin: Pin | None = None
+
+
+class TamperSettings(Table, frozen=True):
+    """[tamper]: the lid's switch, closed while the lid is shut; not fitted without a pin."""
+
+    pin: Pin | None = None
+
+
+class MainsSettings(Table, frozen=True):
+    """[mains]: closed to ground while the mains is there; not fitted without a pin."""
 
     pin: Pin | None = None
 
@@ -98,5 +111,7 @@ class PostFile(Table, frozen=True):
     lamp: LampSettings = LampSettings()
     buzzer: BuzzerSettings = BuzzerSettings()
     cancel: CancelSettings = CancelSettings()
+    tamper: TamperSettings = TamperSettings()
+    mains: MainsSettings = MainsSettings()
     hardware: HardwareSettings = HardwareSettings()
     store: StoreSettings = StoreSettings()

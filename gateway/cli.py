@@ -1,4 +1,4 @@
-"""`kentongan-gateway`: run a gateway, or check its settings.
+"""`kentongan-gateway`: run a gateway, check its settings, install it, see to identities.
 
 Exit codes: 0 done, 2 the command, the settings or what they name cannot be used, 70 a part of the
 process has died and it is to be started anew.
@@ -11,11 +11,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gateway import provisioning
+from process import install
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and do it."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command in ("install", "uninstall"):
+            return install.run(install.GATEWAY, options, _problems)
+        if options.command in provisioning.COMMANDS:
+            return provisioning.run(options)
         return _run_or_check(options)
     except ModuleNotFoundError as error:
         _say(f"{error.name} is not installed; install it with: pip install 'kentongan[gateway]'")
@@ -34,7 +41,21 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("--config", required=True, type=Path, help="the settings, TOML")
+    install.add_commands(commands, install.GATEWAY)
+    provisioning.add_commands(commands)
     return parser
+
+
+def _problems(path: Path) -> list[str]:
+    """What is wrong with the settings, a line each."""
+    from gateway.settings import GatewayFile
+    from process.settings import SettingsError, read_settings
+
+    try:
+        read_settings(path, GatewayFile)
+    except SettingsError as error:
+        return error.problems
+    return []
 
 
 def _run_or_check(options: argparse.Namespace) -> int:
@@ -55,9 +76,14 @@ def _run_or_check(options: argparse.Namespace) -> int:
     from gateway.service import run
     from hardware.pins import PinsUnavailable
 
+    unusable: tuple[type[Exception], ...] = (PinsUnavailable, JournalUnusable)
+    if settings.identities.directory is not None:
+        from gateway.identities import IdentitiesError
+
+        unusable = (*unusable, IdentitiesError)
     try:
         return run(settings)
-    except (PinsUnavailable, JournalUnusable) as error:
+    except unusable as error:
         _say(str(error))
         return 2
 

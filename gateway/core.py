@@ -36,7 +36,7 @@ from gateway.record import (
     receipt_into,
 )
 from hardware.clock import Now
-from process.core import Acknowledge, Heard, LinkDown, LinkUp, Log, Publish
+from process.core import Acknowledge, Drop, Heard, LinkDown, LinkUp, Log, Publish
 from protocol.messages import (
     Alarm,
     Answer,
@@ -47,6 +47,7 @@ from protocol.messages import (
     MccGateway,
     MccPost,
     Message,
+    Place,
     PostState,
     TestWindow,
 )
@@ -77,13 +78,25 @@ RECALL_SPAN_MS = 30 * 86_400 * 1000
 RECALL_PAGE = 100
 RECALL_RETRY_US = 10 * SECOND_US
 COMMIT_RETRY_US = 1 * SECOND_US
+JOURNAL_PATIENCE_US = 3 * SECOND_US  # without any commit: the disk hangs, and nothing is taken
 PUTS_PER_COMMIT_MAX = 500
 ESCALATE_US = 60 * SECOND_US
+# A broker can forget a connected client's subscriptions. When a link has been quiet, a document of
+# ours is said again, because we subscribe to those; when not even that comes back, it is deaf.
+QUIET_US = 40 * SECOND_US
+DEAF_US = 60 * SECOND_US
 COMMAND_AGE_MAX_MS = 60_000
 PARKED_US = 900 * SECOND_US
+PRUNE_EVERY_US = 3600 * SECOND_US
+PRUNE_PAUSE_US = 1 * SECOND_US  # between two batches: alarms go first
+PRUNE_BATCH = 500
+DAY_MS = 86_400 * 1000
 
 POSTS_MAX = 200_000
 ALARMS_MAX = 100_000  # in memory: open, listed, or not yet cleared at the MCC
+# A post holds 16 at most, and its card may have been replaced a few times. Without this bound one
+# stolen post could take every place.
+UNRESOLVED_PER_POST_MAX = 128
 PENDING_MAX = 10_000  # offered and not yet in the journal
 PARKED_MAX = 1_000
 WAITING_MAX = 32  # inputs for one alarm while it is on its way to the journal
@@ -146,11 +159,47 @@ class RecallFailed:
 
 
 @dataclass(frozen=True)
+class Pruned:
+    """The journal has deleted so many alarms that were over for long."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class PruneFailed:
+    """The journal could not delete anything."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class NotSent:
     """A link could not take a retained document (its queue was full); it is to be said again."""
 
     link: str
     topic: str
+
+
+@dataclass(frozen=True)
+class Registered:
+    """The posts of the register: what people call each, and where it was surveyed."""
+
+    posts: Mapping[str, tuple[str | None, Place | None]]
+
+
+@dataclass(frozen=True)
+class Flooding:
+    """The posts that say more than any post may; what is too much never comes here."""
+
+    posts: frozenset[str]
+
+
+@dataclass(frozen=True)
+class FaultSeen:
+    """An edge of the gateway has a fault, or has it no more."""
+
+    fault: str
+    present: bool
 
 
 # --- effects that only a gateway has -------------------------------------------------------
@@ -191,13 +240,24 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class Prune:
+    """Delete up to `limit` alarms that are over, those settled before `before` (a timestamp).
+
+    None: nobody knows the time; only what is too much goes.
+    """
+
+    before: str | None
+    limit: int
+
+
+@dataclass(frozen=True)
 class Sound:
     """Sound the gateway's own buzzer."""
 
     name: SoundName
 
 
-Effect = Commit | Lookup | Recall | Sound | Publish | Acknowledge | Log
+Effect = Commit | Lookup | Recall | Prune | Sound | Publish | Acknowledge | Drop | Log
 
 
 @dataclass(frozen=True)
@@ -209,6 +269,7 @@ class GatewaySettings:
     require_receipt: bool = True
     silent: bool = False
     topic_root: str = DEFAULT_ROOT
+    keep_days: int = 400
 
 
 # A message and when it was heard: the ages in an offer count from then, however long it waits.
@@ -237,17 +298,22 @@ class _Parked:
     """Commands for an alarm that is not in memory. `answered`: nor is it in the journal."""
 
     commands: dict[str, Heard] = field(default_factory=dict)
+    asked: bool = False
     answered: bool = False
 
 
 @dataclass(slots=True)
 class _Recall:
-    """Offering the last 30 days to a new store of the MCC, page by page."""
+    """Offering the last 30 days to a new store of the MCC, page by page.
+
+    `stale`: the page that is on its way was asked for by an earlier recall.
+    """
 
     store_id: str
     since_ms: int
     cursor: str | None = ""
     asked: bool = False
+    stale: bool = False
     outstanding: set[str] = field(default_factory=set)
 
 
@@ -256,6 +322,7 @@ class _Outgoing:
 
     def __init__(self) -> None:
         self.connection: str | None = None
+        self.heard_us = 0
         self.urgent: OrderedDict[Address, None] = OrderedDict()
         self.bulk: OrderedDict[Address, None] = OrderedDict()
         self._allowance = float(SAY_BURST)
@@ -316,6 +383,7 @@ class Gateway:
         self._retry_at_us: int | None = None
         # The MCC
         self._beat_us: int | None = None
+        self._told_posts = False  # that the MCC answers
         self._store_id = meta.get("store_id")
         self._recalled_store = self._store_id
         self._recall: _Recall | None = None
@@ -329,6 +397,7 @@ class Gateway:
         self._acks: dict[str, list[object]] = {}
         self._sounds: dict[SoundName, None] = {}
         self._now = now
+        self._deadlines.set(("prune",), now.uptime_us + PRUNE_EVERY_US)
         for record in records:
             track = self._load(record)
             if record.kind == "panic" and not record.answered:
@@ -372,6 +441,7 @@ class Gateway:
         self._now = now
         match event:
             case Heard():
+                self._outgoing[event.link].heard_us = now.uptime_us
                 self._heard(event)
             case Committed(tokens, existing):
                 self._committed(tokens, existing)
@@ -379,12 +449,20 @@ class Gateway:
                 self._commit_failed(tokens, why)
             case Found(alarm_id, record):
                 self._found(alarm_id, record)
-            case LookupFailed(_, why):
+            case LookupFailed(alarm_id, why):
                 # The command comes again and asks again.
+                if alarm_id in self._parked:
+                    self._parked[alarm_id].asked = False
                 self._log("journal_unread", level="error", why=why)
             case Recalled(records, cursor):
                 self._recalled(records, cursor)
+            case Pruned(count):
+                self._pruned(count)
+            case PruneFailed(why):
+                self._log("journal_not_pruned", level="warning", why=why)
             case RecallFailed(why):
+                if self._recall is not None:
+                    self._recall.stale = False
                 self._log("journal_unread", level="error", why=why)
                 self._deadlines.set(("recall",), now.uptime_us + RECALL_RETRY_US)
             case LinkUp(link, connection):
@@ -393,10 +471,17 @@ class Gateway:
                 self._link_down(link, reason)
             case NotSent(_, topic):
                 self._not_sent(self._topics.parse(topic))
+            case Registered(posts):
+                self._registered(posts)
+            case Flooding(flooding):
+                self._flooding(flooding)
+            case FaultSeen(fault, present):
+                self._set_fault(fault, present=present)
             case _:
                 pass  # a Tick, or a Stop: only time passes
         self._time_passes()
         self._commit()
+        self._tell_posts()
         self._send()
         # A line takes longer to write than an alarm to hand over.
         return [*self._effects, *self._lines]
@@ -439,6 +524,14 @@ class Gateway:
                     self._say_gateway()
                 case ("recall",):
                     self._continue_recall(ask_again=True)
+                case ("quiet", link):
+                    self._quiet(link)
+                case ("prune",):
+                    self._prune()
+                case ("journal",):
+                    self._set_fault("journal_hanging", present=True)
+                case ("mcc",):
+                    pass  # no beat has come in time; `_tell_posts` sees it
         self._escalate()
 
     # --- 1. inputs into records ------------------------------------------------------------
@@ -455,7 +548,11 @@ class Gateway:
             self._count_refused("offer_no_room", post=alarm.post, alarm=alarm.alarm_id)
             return
         post = self._watched(alarm.post)
+        if len(post.unresolved) >= UNRESOLVED_PER_POST_MAX:
+            self._count_refused("offer_too_many_of_post", post=alarm.post, alarm=alarm.alarm_id)
+            return
         post.holds.add(alarm.alarm_id)
+        post.unresolved.add(alarm.alarm_id)
         track = Track(alarm.alarm_id, alarm.post, first=(heard, self._now))
         self._tracks[alarm.alarm_id] = track
         self._uncommitted += 1
@@ -566,6 +663,8 @@ class Gateway:
             self._token += 1
             self._flights[self._token] = (tuple(put.record.alarm_id for put in puts), meta)
             self._effects.append(Commit(self._token, tuple(puts), meta))
+            if len(self._flights) == 1:
+                self._expect_journal()
 
     def _committed(self, tokens: tuple[int, ...], existing: tuple[AlarmRecord, ...]) -> None:
         self._set_fault("journal_failing", present=False)
@@ -585,12 +684,22 @@ class Gateway:
                     self._tell(track, before, after)
                 else:
                     # It had left memory: take up what the journal holds, and merge the offer.
+                    self._watched(track.post).unresolved.discard(alarm_id)
                     track.post = known.post
                     track.receipts.clear()
                     self._load(known, track)
                     if first is not None:
                         track.waiting.insert(0, first)
                 self._go_on(track)
+        self._expect_journal()
+
+    def _expect_journal(self) -> None:
+        """It has just answered, or was just asked while it had nothing to do."""
+        self._set_fault("journal_hanging", present=False)
+        if self._flights:
+            self._deadlines.set(("journal",), self._now.uptime_us + JOURNAL_PATIENCE_US)
+        else:
+            self._deadlines.cancel(("journal",))
 
     def _commit_failed(self, tokens: tuple[int, ...], why: str) -> None:
         self._set_fault("journal_failing", present=True)
@@ -600,6 +709,7 @@ class Gateway:
             alarm_ids, meta = self._flights.pop(token, ((), ()))
             self._dirty.update(dict.fromkeys(alarm_ids))
             self._dirty_meta = {**dict(meta), **self._dirty_meta}
+        self._expect_journal()
 
     def _go_on(self, track: Track) -> None:
         """Take up what waited for the journal, until something of it goes there."""
@@ -621,8 +731,13 @@ class Gateway:
             self._tracks[record.alarm_id] = track
         track.committed = record
         track.document = document(record, self._settings.gateway_id, self._journal_id)
+        post = self._watched(record.post)
         if record.listed:
-            self._watched(record.post).listed[record.alarm_id] = record
+            post.listed[record.alarm_id] = record
+        if record.resolved:
+            post.unresolved.discard(record.alarm_id)
+        else:
+            post.unresolved.add(record.alarm_id)
         return track
 
     def _forget_dead(self, track: Track) -> None:
@@ -641,6 +756,10 @@ class Gateway:
         self._unreceipted.pop(track.alarm_id, None)
         for what in ("offer", "clear"):
             self._deadlines.cancel((what, track.alarm_id))
+        post = self._posts.get(track.post)
+        if post is not None:
+            post.holds.discard(track.alarm_id)
+            self._unwatch(post)
 
     # --- 3. what is on disk is told --------------------------------------------------------
 
@@ -752,8 +871,8 @@ class Gateway:
     def _publish_document(self, link: str, address: Address) -> None:
         now_us = self._now.uptime_us
         if address.what == "answer":
-            post = self._posts[address.name]
-            if post.connection is not None and post.heartbeat is not None:
+            post = self._posts.get(address.name)
+            if post is not None and post.connection is not None and post.heartbeat is not None:
                 self._answer(post.post, post.connection, post.heartbeat)
             return
         if address.side == "posts":
@@ -864,13 +983,8 @@ class Gateway:
             return
         if heard.retained or heard.connection != outgoing.connection:
             return
-        answered_before = self._mcc_answers()
         self._beat_us = self._now.uptime_us
-        if not answered_before and self._mcc_answers():
-            # The posts' lamps need not wait for their next heartbeats.
-            for post in self._posts.values():
-                if post.presence == "online":
-                    self._say(Address("posts", "answer", post.post))
+        self._deadlines.set(("mcc",), self._beat_us + MCC_BEATS_WITHIN_US + 1)
         if command.store_id != self._store_id:
             self._log("mcc_store", store_id=command.store_id, before=self._store_id)
             self._store_id = command.store_id
@@ -881,8 +995,9 @@ class Gateway:
         recalling = None if self._recall is None else self._recall.store_id
         if command.store_id not in (self._recalled_store, recalling):
             stale = set() if self._recall is None else self._recall.outstanding
+            asked = self._recall is not None and self._recall.asked
             since_ms = self._now.wall_ms - RECALL_SPAN_MS
-            self._recall = _Recall(command.store_id, since_ms)
+            self._recall = _Recall(command.store_id, since_ms, asked=asked, stale=asked)
             for alarm_id in stale:
                 if self._tracks[alarm_id].pending is None:
                     self._forget_dead(self._tracks[alarm_id])
@@ -890,12 +1005,25 @@ class Gateway:
 
     def _mcc_answers(self) -> bool:
         """Whether a call would be seen: the MCC is there, and the journal takes alarms."""
-        if "journal_failing" in self._faults or not self._is_up(MCC_LINK):
+        if not self._faults.isdisjoint(("journal_failing", "journal_hanging")):
+            return False
+        if not self._is_up(MCC_LINK):
             return False
         if not self._settings.require_receipt:
             return True  # PUBACK is the last word there: nobody beats
         beat_us = self._beat_us
         return beat_us is not None and self._now.uptime_us - beat_us <= MCC_BEATS_WITHIN_US
+
+    def _tell_posts(self) -> None:
+        """Whether the MCC answers has changed: no lamp waits for its post's next heartbeat."""
+        answers = self._mcc_answers()
+        if answers == self._told_posts or not self._is_up(POSTS_LINK):
+            return
+        self._told_posts = answers
+        self._log("mcc_answers", level="info" if answers else "warning", present=answers)
+        for post in self._posts.values():
+            if post.presence == "online":
+                self._say(Address("posts", "answer", post.post))
 
     def _continue_recall(self, *, ask_again: bool = False) -> None:
         recall = self._recall
@@ -916,6 +1044,10 @@ class Gateway:
         if recall is None or not recall.asked:
             return
         recall.asked = False
+        if recall.stale:
+            recall.stale = False
+            self._continue_recall()
+            return
         recall.cursor = cursor
         for record in records:
             if record.alarm_id in self._tracks:
@@ -972,7 +1104,8 @@ class Gateway:
             until_us = self._now.uptime_us + PARKED_US
             parked.commands[command.command_id] = replace(heard, receipt=None)
             self._deadlines.set(("parked", command.alarm_id, command.command_id), until_us)
-        if not parked.answered:
+        if not parked.answered and not parked.asked:
+            parked.asked = True
             self._effects.append(Lookup(command.alarm_id))
 
     def _found(self, alarm_id: str, record: AlarmRecord | None) -> None:
@@ -1093,11 +1226,36 @@ class Gateway:
             self._say(Address("mcc", "posts", post))
         return known
 
+    def _unwatch(self, post: Post) -> None:
+        """Forget a post that is there only because its alarm was not to be refused."""
+        if len(self._posts) > POSTS_MAX and not post.listed and not post.unresolved:
+            del self._posts[post.post]
+            for what in ("silent", "window"):
+                self._deadlines.cancel((what, post.post))
+
     def _has_room_for(self, post: str) -> bool:
         if post in self._posts or len(self._posts) < POSTS_MAX:
             return True
         self._count_refused("post_no_room", post=post)
         return False
+
+    def _registered(self, posts: Mapping[str, tuple[str | None, Place | None]]) -> None:
+        """A registered post is watched from now on, heard of or not: its silence is a fault."""
+        for name, (label, place) in posts.items():
+            if not self._has_room_for(name):
+                continue
+            post = self._watched(name)
+            if (post.name, post.place) != (label, place):
+                post.name, post.place = label, place
+                self._say(Address("mcc", "posts", name))
+
+    def _flooding(self, flooding: frozenset[str]) -> None:
+        for name, post in self._posts.items():
+            if post.flooding != (name in flooding):
+                post.flooding = name in flooding
+                level: Literal["warning", "info"] = "warning" if post.flooding else "info"
+                self._log("post_flooding", level=level, post=name, present=post.flooding)
+                self._say(Address("mcc", "posts", name))
 
     def _health(self, heard: Heard, health: Health) -> None:
         self._acknowledge(heard)
@@ -1178,6 +1336,8 @@ class Gateway:
         outgoing = self._outgoing[link]
         outgoing.clear()
         outgoing.connection = connection
+        outgoing.heard_us = self._now.uptime_us
+        self._deadlines.set(("quiet", link), self._now.uptime_us + QUIET_US)
         self._log("link_up", link=link, connection=connection)
         if link == MCC_LINK:
             self._beat_us = None
@@ -1202,12 +1362,29 @@ class Gateway:
         outgoing = self._outgoing[link]
         outgoing.connection = None
         outgoing.clear()
+        self._deadlines.cancel(("quiet", link))
         self._log("link_down", level="warning", link=link, reason=reason)
         if link == MCC_LINK:
             self._beat_us = None
             self._deadlines.cancel(("beat",))
         else:
             self._set_fault("posts_link_down", present=True)
+
+    def _quiet(self, link: str) -> None:
+        """Perhaps nothing has been heard for a while: is that silence, or are we deaf?"""
+        now_us = self._now.uptime_us
+        quiet_us = now_us - self._outgoing[link].heard_us
+        if quiet_us < QUIET_US:
+            self._deadlines.set(("quiet", link), now_us - quiet_us + QUIET_US)
+            return
+        post = next(iter(self._posts), None)
+        if quiet_us >= DEAF_US and post is not None:
+            self._log("link_deaf", level="warning", link=link)
+            self._effects.append(Drop(link, "not even our own documents are heard"))
+        elif post is not None:
+            side: Literal["posts", "mcc"] = "posts" if link == POSTS_LINK else "mcc"
+            self._say(Address(side, "state" if link == POSTS_LINK else "posts", post))
+        self._deadlines.set(("quiet", link), now_us + DEAF_US - QUIET_US)
 
     def _read_back(self, message: Message) -> None:
         """A document of ours as the broker kept it: mend what differs, clear what is unknown."""
@@ -1268,6 +1445,21 @@ class Gateway:
         level: Literal["warning", "info"] = "warning" if present else "info"
         self._log("fault", level=level, fault=fault, present=present)
         self._say_gateway()
+
+    # --- what is over for long ---------------------------------------------------------------
+
+    def _prune(self) -> None:
+        """A clock that nobody has set would take the newest for the oldest."""
+        self._deadlines.set(("prune",), self._now.uptime_us + PRUNE_EVERY_US)
+        before_ms = self._now.wall_ms - self._settings.keep_days * DAY_MS
+        before = timestamp(before_ms) if self._now.synchronised else None
+        self._effects.append(Prune(before, PRUNE_BATCH))
+
+    def _pruned(self, count: int) -> None:
+        if count:
+            self._log("journal_pruned", alarms=count)
+        if count >= PRUNE_BATCH:
+            self._deadlines.set(("prune",), self._now.uptime_us + PRUNE_PAUSE_US)
 
     # --- small change ----------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ import contextlib
 import fcntl
 import os
 import queue
+import re
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,20 +32,32 @@ from gateway.core import (
     Found,
     Lookup,
     LookupFailed,
+    Prune,
+    Pruned,
+    PruneFailed,
     Put,
     Recall,
     Recalled,
     RecallFailed,
 )
 from gateway.record import AlarmRecord
+from process.database import FILE_ERRORS, ForeignFile, is_damage, require_ours, set_aside
 from process.log import log, masked
-from process.restored import Sequence
-from protocol.values import new_id, wall_ms
+from process.restored import SEQUENCE_MAX, Sequence
+from protocol.states import RANK
+from protocol.values import UUID_PATTERN, new_id, wall_ms
 
-SCHEMA_VERSION = 1
+SCHEMA = "0002"  # the newest of gateway/migrations/versions
+SCHEMA_BEFORE_ALEMBIC = "0001"
 PUTS_PER_TRANSACTION_MAX = 1_000
-KEPT_MS = 3 * 366 * 86_400 * 1000  # alarms that nothing more is said about
+# Rows of one alarm's history; beyond them only the states it reaches are written.
+HISTORY_ROWS_MAX = 500
+SETTLED_STORED_MAX = 1_000_000  # the oldest beyond this are pruned, whatever a clock says
+WAL_BYTES_MAX = 16 * 1024 * 1024  # what is left of it after a checkpoint
 BUSY_TIMEOUT_S = 1.0
+
+_UUID = re.compile(UUID_PATTERN)
+_ERRORS = (sa.exc.SQLAlchemyError, *FILE_ERRORS)
 
 _TABLES = sa.MetaData()
 _META = sa.Table(
@@ -61,7 +73,7 @@ _ALARMS = sa.Table(
     sa.Column("post", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("live", sa.Boolean, nullable=False, index=True),
-    sa.Column("settled_at", sa.Text),
+    sa.Column("settled_at", sa.Text, index=True),
     sa.Column("raised_ms", sa.BigInteger, nullable=False, index=True),
     sa.Column("body", sa.Text, nullable=False),
 )
@@ -75,11 +87,16 @@ _HISTORY = sa.Table(
     sa.Column("by", sa.Text),
 )
 
-Request = Commit | Lookup | Recall
+Question = Lookup | Recall | Prune
+Request = Commit | Question
 
 
 class JournalUnusable(Exception):
     """The journal cannot be opened at all; the message says why."""
+
+
+class _Damaged(Exception):
+    """The file is readable and wrong."""
 
 
 @dataclass(frozen=True)
@@ -122,29 +139,28 @@ class Journal:
 
     # --- opening ---------------------------------------------------------------------------
 
-    def open(self, wall_now_ms: int) -> Opened:
+    def open(self) -> Opened:
         """Open or make the database, read what is live, and start the thread.
 
         A damaged file is set aside and a new journal begun. A file that is an older copy of itself
         gets a new `journal_id`, which voids the receipts in it.
 
         Raises:
-            JournalUnusable: it cannot be opened, another process has it, or it is of a newer
-                version.
+            JournalUnusable: it cannot be opened, another process has it, it is of a newer
+                version, or it is no journal at all.
         """
-        faults = []
+        faults: list[str] = []
         try:
             self._claim()
             try:
-                is_new = self._connect()
-            except sa.exc.DatabaseError as error:
+                opened = self._read(self._connect(), faults)
+            except (*_ERRORS, _Damaged) as error:
                 if self._path is None or not _is_damage(error):
                     raise
-                self._set_aside(error, wall_now_ms)
-                faults.append("journal_replaced")
-                is_new = self._connect()
-            opened = self._read(wall_now_ms, is_new, faults)
-        except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
+                self._set_aside(self._path, error)
+                opened = self._read(self._connect(), ["journal_replaced"])
+        except (*_ERRORS, ImportError, ValueError) as error:
+            # A ValueError is SQLAlchemy's word for a URL that it cannot read.
             self._release()
             raise JournalUnusable(
                 f"the journal {masked(self._url)} cannot be used: {_why(error)}"
@@ -160,6 +176,10 @@ class Journal:
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            require_ours(self._path, ".seq", ".lock")
+        except ForeignFile as error:
+            raise JournalUnusable(str(error)) from None
         lock = self._path.with_name(self._path.name + ".lock")
         self._lock_file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -168,42 +188,59 @@ class Journal:
             raise JournalUnusable(f"another process has the journal {self._path} open") from None
 
     def _connect(self) -> bool:
-        """Connect and see to the tables; whether they had to be made."""
+        """Connect and bring the tables up to date; whether they had to be made."""
         if self._engine is None:
             self._engine = _engine(self._url, self._path)
         connection = self._engine.connect()
         try:
-            is_new = not sa.inspect(connection).has_table("meta")
-            connection.rollback()
-            if is_new:
-                with connection.begin():
-                    _TABLES.create_all(connection)
-                    first = {"schema": str(SCHEMA_VERSION), "journal_id": new_id(), "commits": "0"}
+            with connection.begin():
+                tables = frozenset(sa.inspect(connection).get_table_names())
+                is_new = "meta" not in tables
+                self._bring_up(connection, tables)
+                if is_new:
+                    first = {"journal_id": new_id(), "commits": "0"}
                     self._put_meta.run(connection, _meta_rows(first))
-            elif self._path is not None and self._connection is None:
+            if not is_new and self._path is not None and self._connection is None:
                 verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
                 connection.rollback()
                 if verdict != "ok":
-                    raise sa.exc.DatabaseError(
-                        "quick_check", None, ValueError(f"malformed: {verdict}")
-                    )
+                    raise _Damaged(str(verdict))
         except BaseException:
             connection.close()
             raise
         self._connection = connection
         return is_new
 
-    def _read(self, wall_now_ms: int, is_new: bool, faults: list[str]) -> Opened:
+    def _bring_up(self, connection: sa.Connection, tables: frozenset[str]) -> None:
+        """Let Alembic run what a journal of an older version lacks, in the open transaction.
+
+        Raises:
+            JournalUnusable: it is of a newer version; it was not touched.
+        """
+        version = None
+        if "alembic_version" in tables:
+            version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        elif "meta" in tables:
+            version = SCHEMA_BEFORE_ALEMBIC
+        if version == SCHEMA:
+            return
+        from gateway import migrations  # brings Alembic, which a journal of today does not need
+
+        if not migrations.bring_up(connection, version):
+            raise JournalUnusable(
+                f"the journal {masked(self._url)} is of schema {version};"
+                f" this gateway knows {SCHEMA}"
+            )
+        log("journal_migrated", before=version, now=SCHEMA)
+
+    def _read(self, is_new: bool, faults: list[str]) -> Opened:
         connection = self._connection
         assert connection is not None
         with connection.begin():
             meta = {row.key: row.value for row in connection.execute(sa.select(_META))}
-            if not is_new and meta.get("schema") != str(SCHEMA_VERSION):
-                raise JournalUnusable(
-                    f"the journal {masked(self._url)} is of schema {meta.get('schema')};"
-                    f" this gateway knows {SCHEMA_VERSION}"
-                )
-            self._commits = int(meta.get("commits", "0"))
+            if not _UUID.fullmatch(meta.get("journal_id", "")):
+                raise _Damaged("it has no id")
+            self._commits = _number(meta.get("commits", ""))
             if self._is_restored(is_new):
                 faults.append("journal_restored")
                 meta["journal_id"] = new_id()
@@ -211,7 +248,6 @@ class Journal:
             self._commits += 1
             meta["commits"] = str(self._commits)
             self._put_meta.run(connection, _meta_rows(meta))
-            _prune(connection, wall_now_ms - KEPT_MS)
             live = sa.select(_ALARMS.c.alarm_id, _ALARMS.c.body).where(_ALARMS.c.live)
             # Were there ever more than the core takes: the newest.
             live = live.order_by(_ALARMS.c.raised_ms.desc()).limit(ALARMS_MAX)
@@ -234,15 +270,9 @@ class Journal:
             return False
         return self._sequence.is_behind(self._commits, is_new)
 
-    def _set_aside(self, error: Exception, wall_now_ms: int) -> None:
-        assert self._path is not None
+    def _set_aside(self, path: Path, error: Exception) -> None:
         self._disconnect()
-        mark = f".corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(wall_now_ms / 1000))}"
-        for suffix in ("", "-wal", "-shm", ".seq"):
-            file = self._path.with_name(self._path.name + suffix)
-            with contextlib.suppress(FileNotFoundError):
-                file.rename(self._path.with_name(self._path.name + mark + suffix))
-        aside = self._path.with_name(self._path.name + mark)
+        aside = set_aside(path)
         log("journal_replaced", level="error", why=_why(error), aside=aside)
 
     # --- the thread ------------------------------------------------------------------------
@@ -264,7 +294,7 @@ class Journal:
         going = True
         while going:
             commits: list[Commit] = []
-            questions: list[Lookup | Recall] = []
+            questions: list[Question] = []
             request = self._work.get()
             while True:
                 if request is None:
@@ -291,7 +321,7 @@ class Journal:
         tokens = tuple(commit.token for commit in commits)
         try:
             existing = self._transact(commits)
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except _ERRORS as error:
             self._disconnect()
             return CommitFailed(tokens, _why(error))
         self._note()
@@ -316,24 +346,28 @@ class Journal:
                     self._put_alarm.run(connection, [row])  # what stood there is damaged
                 elif not put.is_new:
                     self._put_alarm.run(connection, [row])
-                history += [_history_row(one) for one in put.history]
+                history += _fitting(connection, put)
             if history:
                 self._add_history.run(connection, history)
             self._put_meta.run(connection, _meta_rows(meta))
         self._commits += 1
         return existing
 
-    def _answer(self, question: Lookup | Recall) -> object:
+    def _answer(self, question: Question) -> object:
         try:
             connection = self._connected()
             with connection.begin():
                 if isinstance(question, Lookup):
                     return Found(question.alarm_id, _select(connection, question.alarm_id))
+                if isinstance(question, Prune):
+                    return Pruned(_prune(connection, question))
                 return _page(connection, question)
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except _ERRORS as error:
             self._disconnect()
             if isinstance(question, Lookup):
                 return LookupFailed(question.alarm_id, _why(error))
+            if isinstance(question, Prune):
+                return PruneFailed(_why(error))
             return RecallFailed(_why(error))
 
     def _connected(self) -> sa.Connection:
@@ -345,7 +379,7 @@ class Journal:
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(sa.exc.SQLAlchemyError):
+            with contextlib.suppress(*_ERRORS):
                 connection.close()
 
     def _release(self) -> None:
@@ -382,7 +416,7 @@ def _engine(url: str, path: Path | None) -> sa.Engine:
         for pragma in (
             "journal_mode=WAL",
             "synchronous=FULL",
-            "journal_size_limit=16777216",
+            f"journal_size_limit={WAL_BYTES_MAX}",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
 
@@ -460,24 +494,60 @@ def _page(connection: sa.Connection, recall: Recall) -> Recalled:
     return Recalled(tuple(record for record in records if record is not None), cursor)
 
 
-def _decoded(alarm_id: str, body: str) -> AlarmRecord | None:
+def _decoded(alarm_id: str, body: object) -> AlarmRecord | None:
     try:
-        return msgspec.json.decode(body, type=AlarmRecord)
-    except (msgspec.MsgspecError, ValueError) as error:
+        text = body if isinstance(body, bytes | str) else b""
+        return msgspec.json.decode(text, type=AlarmRecord)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         # The others are whole. The post that holds it offers it again, and the row is replaced.
         log("journal_row_damaged", level="error", alarm=alarm_id, why=error)
         return None
 
 
-def _prune(connection: sa.Connection, before_ms: int) -> None:
-    old = sa.select(_ALARMS.c.alarm_id).where(~_ALARMS.c.live, _ALARMS.c.raised_ms < before_ms)
-    connection.execute(sa.delete(_HISTORY).where(_HISTORY.c.alarm_id.in_(old)))
-    connection.execute(sa.delete(_ALARMS).where(_ALARMS.c.alarm_id.in_(old)))
+def _fitting(connection: sa.Connection, put: Put) -> list[dict[str, object]]:
+    """The rows of its history that have a place: a state always has one."""
+    rows = [_history_row(one) for one in put.history]
+    if all(row["what"] in RANK for row in rows):
+        return rows
+    query = sa.select(sa.func.count()).where(_HISTORY.c.alarm_id == put.record.alarm_id)
+    room = HISTORY_ROWS_MAX - connection.execute(query).scalar_one()
+    return [row for place, row in enumerate(rows) if place < room or row["what"] in RANK]
+
+
+def _prune(connection: sa.Connection, prune: Prune) -> int:
+    """Delete the oldest that are over; how many. What is not settled has no time, and stays."""
+    over = (~_ALARMS.c.live, _ALARMS.c.state == "resolved", _ALARMS.c.settled_at.is_not(None))
+    newest_first = _ALARMS.c.settled_at.desc()
+    beyond = (
+        sa.select(_ALARMS.c.settled_at)
+        .where(*over)
+        .order_by(newest_first)
+        .limit(1)
+        .offset(SETTLED_STORED_MAX - 1)
+    )
+    moments = [prune.before, connection.execute(beyond).scalar_one_or_none()]
+    before = max((one for one in moments if one is not None), default=None)
+    if before is None:
+        return 0
+    old = (
+        sa.select(_ALARMS.c.alarm_id)
+        .where(*over, _ALARMS.c.settled_at < before)
+        .order_by(_ALARMS.c.settled_at)
+        .limit(prune.limit)
+    )
+    ids = list(connection.execute(old).scalars())
+    connection.execute(sa.delete(_HISTORY).where(_HISTORY.c.alarm_id.in_(ids)))
+    connection.execute(sa.delete(_ALARMS).where(_ALARMS.c.alarm_id.in_(ids)))
+    return len(ids)
+
+
+def _number(digits: str) -> int:
+    """The number of the newest commit; 0 where that cannot be read, which looks restored."""
+    return min(int(digits), SEQUENCE_MAX - 1) if digits.isdecimal() else 0
 
 
 def _is_damage(error: Exception) -> bool:
-    text = str(error)
-    return "malformed" in text or "not a database" in text
+    return isinstance(error, _Damaged) or is_damage(getattr(error, "orig", None) or error)
 
 
 def _why(error: Exception) -> str:

@@ -13,10 +13,11 @@ from protocol.messages import (
     HELD_MAX,
     Health,
     MccPost,
+    Place,
     PostState,
     TestWindow,
 )
-from protocol.values import timestamp
+from protocol.values import FAULTS_MAX, timestamp
 
 Presence = Literal["online", "silent", "unknown"]
 
@@ -41,10 +42,14 @@ class Post:
     heartbeat: int | None = None  # the last one heard
     firmware: str | None = None
     faults: tuple[str, ...] = ()
+    name: str | None = None  # what people call it; from the register, like its place
+    place: Place | None = None
+    flooding: bool = False
     last_seen_ms: int | None = None
     shown_last_seen: str | None = None
     listed: dict[str, AlarmRecord] = field(default_factory=dict)
     holds: set[str] = field(default_factory=set)  # by its last heartbeat and its offers since
+    unresolved: set[str] = field(default_factory=set)  # also what is on its way to the journal
     window: Window | None = None
     last_practice: Span | None = None
     closed_wall_ms: int | None = None
@@ -98,7 +103,9 @@ class Post:
             gateway=gateway,
             connection=self.presence,
             at=self.since,
-            faults=self.faults,
+            name=self.name,
+            place=self.place,
+            faults=(("flooding", *self.faults) if self.flooding else self.faults)[:FAULTS_MAX],
             last_seen=self.shown_last_seen,
             firmware=self.firmware,
             test_window=None if self.window is None else self.window.shown,

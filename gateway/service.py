@@ -8,28 +8,37 @@ the core says so, which is after the commit.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 from gateway.core import (
     MCC_LINK,
     POSTS_LINK,
     Commit,
+    CommitFailed,
+    Committed,
     Effect,
+    Flooding,
     Gateway,
     GatewaySettings,
     Lookup,
     NotSent,
+    Prune,
     Recall,
+    Registered,
     Sound,
     SoundName,
 )
+from gateway.gate import Gate, NotAdmitted, Register
 from gateway.journal import Journal
 from gateway.settings import GatewayFile, MccSettings, PostsSettings
 from hardware.buzzer import Buzzer
 from hardware.buzzer import Sound as SoundPattern
 from hardware.clock import SystemClock
 from hardware.pins import open_pins
-from process.core import Acknowledge, Log, Publish
+from process.core import Acknowledge, Drop, Heard, Log, Publish
+from process.disk import Writes
 from process.events import EventQueue
 from process.intake import Intake
 from process.link import (
@@ -44,19 +53,35 @@ from process.link import (
 from process.log import log
 from process.loop import run as run_loop
 from process.loop import stop_on_signals
+from process.notify import Notifier
 from process.settings import parse_mqtt_url
 from protocol.codec import Refused, encode
-from protocol.messages import MccGateway
+from protocol.messages import (
+    Certificate,
+    Command,
+    CommandAnswer,
+    MccGateway,
+    Place,
+    Renewal,
+)
 from protocol.topics import Topics
 from protocol.values import timestamp
+
+if TYPE_CHECKING:
+    from gateway.registrar import Registrar
 
 QUEUE_LIMIT = 8192
 # Places that only the journal and the state of the links may take.
 QUEUE_RESERVED = 4096
 QUEUE_FULL_PAUSE_S = 0.01
+ANSWER_EXPIRY_S = 30
+REGISTRAR_STOP_S = 0.2
 LINK_STOP_S = 0.5
 JOURNAL_STOP_S = 0.7
 EXIT_BROKEN = 70
+# Nothing is said before it is committed, so a journal that says nothing is a gateway that is dead.
+JOURNAL_SILENT_US = 60_000_000
+PROBE_TOKEN = 0  # the core's own tokens begin at 1
 
 # (on, off) in milliseconds.
 SOUNDS: dict[SoundName, SoundPattern] = {
@@ -70,6 +95,7 @@ ALLOWED = {
         ("posts", "alarms"),
         ("posts", "presence"),
         ("posts", "health"),
+        ("posts", "renewal"),
         ("posts", "state"),
     ),
     MCC_LINK: (("mcc", "commands"), ("mcc", "alarms"), ("mcc", "posts")),
@@ -80,10 +106,11 @@ class Service:
     """One gateway on this machine."""
 
     def __init__(self, settings: GatewayFile) -> None:
-        """Open buzzer and journal.
+        """Open buzzer, register and journal.
 
         Raises:
             PinsUnavailable: with what is missing and what to do.
+            IdentitiesError: the register's directory cannot be used, with why.
             JournalUnusable: with why.
         """
         self._settings = settings
@@ -94,9 +121,12 @@ class Service:
         pin = settings.buzzer.pin
         self._pins = None if pin is None else open_pins(settings.pins)
         self._buzzer = Buzzer(self._pins, pin)
+        self._gate = Gate()
+        self._flooding: frozenset[str] = frozenset()
+        self._registrar = self._open_register()
         self._journal = Journal(settings.journal.url, self._deliver)
         now = self._clock.now()
-        opened = self._journal.open(now.wall_ms)
+        opened = self._journal.open()
         self._core = Gateway(
             GatewaySettings(
                 gateway_id=settings.gateway_id,
@@ -104,6 +134,7 @@ class Service:
                 require_receipt=settings.mcc.require_receipt,
                 silent=settings.buzzer.silent,
                 topic_root=settings.topic_root,
+                keep_days=settings.journal.keep_days,
             ),
             now=now,
             journal_id=opened.journal_id,
@@ -113,11 +144,17 @@ class Service:
             rng=Random(),
         )
         self._journal_id = opened.journal_id
+        self._writes = Writes(now.uptime_us)
+        self._notifier = Notifier.from_environment()
         self._links = {
             POSTS_LINK: self._link(
                 POSTS_LINK,
                 settings.posts,
-                live=(self._topics.post("+", "alarms"), self._topics.post("+", "health")),
+                live=(
+                    self._topics.post("+", "alarms"),
+                    self._topics.post("+", "health"),
+                    self._topics.post("+", "renewal"),
+                ),
                 kept=(self._topics.post("+", "presence"), self._topics.post("+", "state")),
             ),
             MCC_LINK: self._link(
@@ -142,7 +179,7 @@ class Service:
             *(Subscription(topic, live_only=True) for topic in live),
             *(Subscription(topic, live_only=False) for topic in kept),
         ]
-        tls = TlsFiles(settings.ca, settings.certificate, settings.key) if settings.ca else None
+        tls = TlsFiles(settings.ca, settings.certificate, settings.key)
         return Link(
             name,
             LinkSettings(
@@ -156,7 +193,16 @@ class Service:
             will=self._will if name == MCC_LINK else _no_will,
             deliver=lambda event, droppable: self._queue.offer(event, droppable=droppable),
             manual=True,
+            synchronised=lambda: self._clock.now().synchronised,
         )
+
+    def _open_register(self) -> Registrar | None:
+        directory = self._settings.identities.directory
+        if directory is None:
+            return None
+        from gateway.registrar import Registrar  # brings cryptography; a demo does without it
+
+        return Registrar(Path(directory), self._deliver, self._clock)
 
     def _will(self, _connection: str) -> Will:
         gone = MccGateway(
@@ -180,16 +226,21 @@ class Service:
         stop_on_signals(self._queue)
         for link in self._links.values():
             link.start()
+        if self._registrar is not None:
+            self._registrar.start()
         log("gateway_ready", gateway=self._settings.gateway_id, journal_id=self._journal_id)
+        self._notifier.ready("taking in alarms")
         wrong = run_loop(
             self._core,
             self._queue,
             self._clock,
             self._perform,
             read=self._read,
-            watch=self._watch,
+            watch=self._notifier.feeding(self._watch),
         )
-        if wrong is not None:
+        if wrong is None:
+            self._notifier.stopping()
+        else:
             log("gateway_broken", level="error", why=wrong)
         self._close()
         return 0 if wrong is None else EXIT_BROKEN
@@ -198,13 +249,70 @@ class Service:
         match event:
             case Received(link=link, receipt=receipt):
                 heard = self._intakes[link].read(event)
+                if heard is not None:
+                    refused = self._gate.admit(
+                        heard.address, heard.message, self._clock.now().uptime_us
+                    )
+                    if refused is not None:
+                        self._not_admitted(heard, refused)
+                        heard = None
+                    elif isinstance(heard.message, Renewal):
+                        if self._registrar is not None:
+                            self._registrar.renew(heard.message)
+                        heard = None
                 if heard is None and receipt is not None:
                     self._links[link].acknowledge(receipt)
                 return heard
+            case Register():
+                return self._take_register(event)
+            case Certificate(post=post):
+                topic = self._topics.post(post, "certificate")
+                self._links[POSTS_LINK].publish(topic, encode(event), expiry_s=ANSWER_EXPIRY_S)
+                return None
             case PublishRefused(link, topic, reason):
                 log("publish_refused", level="error", link=link, topic=topic, reason=reason)
                 return None
+            case Committed(tokens) | CommitFailed(tokens):
+                self._writes.answered(tokens)
         return event
+
+    def _take_register(self, register: Register) -> Registered:
+        self._gate.register = register
+        log("register_read", posts=len(register.posts), denied=len(register.denied))
+        return Registered(
+            {
+                name: (
+                    entry.label,
+                    None
+                    if entry.lat is None or entry.lon is None
+                    else Place(lat=entry.lat, lon=entry.lon),
+                )
+                for name, entry in register.posts.items()
+            }
+        )
+
+    def _not_admitted(self, heard: Heard, refused: NotAdmitted) -> None:
+        if refused.tell:
+            log(
+                "not_admitted",
+                level="warning",
+                link=heard.link,
+                who=heard.address.name,
+                what=heard.address.what,
+                why=refused.why,
+                count=refused.count,
+            )
+        if isinstance(heard.message, Command) and refused.why != "flood":
+            console = heard.address.name
+            answer = CommandAnswer(
+                console=console,
+                command_id=heard.message.command_id,
+                refused="not_allowed",
+                why=f"{console} may not {heard.message.action} ({refused.why})",
+                alarm_id=heard.message.alarm_id,
+            )
+            topic = self._topics.mcc("answers", console)
+            self._links[MCC_LINK].publish(topic, encode(answer), expiry_s=ANSWER_EXPIRY_S)
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -213,8 +321,12 @@ class Service:
             case Acknowledge(link, receipts):
                 for receipt in receipts:
                     self._links[link].acknowledge(receipt)
-            case Commit() | Lookup() | Recall():
+            case Commit():
+                self._commit(effect)
+            case Lookup() | Recall() | Prune():
                 self._journal.submit(effect)
+            case Drop(link, reason):
+                self._links[link].drop(reason)
             case Sound(name):
                 self._buzzer.sound(SOUNDS[name], _nothing)
             case Log(event, level, fields):
@@ -233,12 +345,30 @@ class Service:
         if not taken and publish.retain and link.connection is not None:
             self._queue.offer(NotSent(publish.link, publish.topic), droppable=True)
 
+    def _commit(self, commit: Commit) -> None:
+        self._writes.asked(commit.token, self._clock.now().uptime_us)
+        self._journal.submit(commit)
+
     def _watch(self) -> str | None:
+        """Every 2 s: do threads and disk answer? While this returns None the watchdog is fed."""
+        now_us = self._clock.now().uptime_us
+        if self._writes.probe_due(now_us):
+            self._commit(Commit(PROBE_TOKEN, ()))  # a commit of nothing still counts one up
         if not self._journal.alive():
             return "the journal's thread has died"
+        if not self._buzzer.alive():
+            return "the buzzer's thread has died"
+        silent_us = self._writes.silent_us(now_us)
+        if silent_us >= JOURNAL_SILENT_US:
+            return f"the journal has not answered for {silent_us // 1_000_000} s"
         for link in self._links.values():
             if not link.alive():
                 return f"the thread of link {link.name} has died"
+        if self._registrar is not None and not self._registrar.alive():
+            return "the registrar's thread has died"
+        flooding = self._gate.flooding(now_us)
+        if flooding != self._flooding and self._queue.offer(Flooding(flooding), droppable=True):
+            self._flooding = flooding
         return None
 
     def _close(self) -> None:
@@ -246,9 +376,12 @@ class Service:
         self._journal.close(JOURNAL_STOP_S)
         self._links[POSTS_LINK].stop(LINK_STOP_S)
         self._links[MCC_LINK].stop(LINK_STOP_S, [self._will("")])
+        if self._registrar is not None:
+            self._registrar.close(REGISTRAR_STOP_S)
         self._buzzer.close()
         if self._pins is not None:
             self._pins.close()
+        self._notifier.close()
         log("gateway_stopped", gateway=self._settings.gateway_id)
 
 

@@ -20,7 +20,9 @@ KeepaliveS = Annotated[int, Meta(ge=5, le=600)]
 JournalUrl = Annotated[
     str,
     Meta(
-        pattern=r"^(?:sqlite:///[^?#\x00]+|postgresql\+psycopg://[^\x00]+)\Z",
+        # SQLite's names for a database that is no file would keep nothing.
+        pattern=r"^(?:sqlite:///(?!:memory:|file:)[^?#\x00-\x1f]+"
+        r"|postgresql\+psycopg://[^\x00-\x1f]+)\Z",
         max_length=1024,
         description="sqlite:///path or postgresql+psycopg://user@host/database",
         examples=["sqlite:////var/lib/kentongan/journal.db"],
@@ -55,9 +57,14 @@ class MccSettings(Table, frozen=True):
 
 
 class JournalSettings(Table, frozen=True):
-    """[journal]: where alarms are recorded; a disk that keeps what was synced."""
+    """[journal]: where alarms are recorded; a disk that keeps what was synced.
+
+    An alarm is deleted `keep_days` after it is resolved and receipted, one that is open never.
+    """
 
     url: JournalUrl
+    # Not below the 30 days that a new store of the command centre is told again.
+    keep_days: Annotated[int, Meta(ge=30, le=3660)] = 400
 
 
 class BuzzerSettings(Table, frozen=True):
@@ -65,6 +72,12 @@ class BuzzerSettings(Table, frozen=True):
 
     pin: Pin | None = None
     silent: bool = False
+
+
+class IdentitiesSettings(Table, frozen=True):
+    """[identities]: the gateway's certificate authority and register; none on one machine alone."""
+
+    directory: FilePath | None = None
 
 
 class GatewayFile(Table, frozen=True):
@@ -75,5 +88,6 @@ class GatewayFile(Table, frozen=True):
     mcc: MccSettings
     journal: JournalSettings
     buzzer: BuzzerSettings = BuzzerSettings()
+    identities: IdentitiesSettings = IdentitiesSettings()
     pins: Literal["lgpio", "rpigpio", "mock"] = "lgpio"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT

@@ -87,6 +87,10 @@ class Buzzer:
         with self._change:
             self._silence()
 
+    def alive(self) -> bool:
+        """Whether sounds can still be played. For the watchdog."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Silence, and the thread is gone. Not to be called from `done`."""
         with self._change:

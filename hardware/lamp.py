@@ -90,6 +90,10 @@ class Lamp:
             self._flash_until_ms = _now_ms() + FLASH_MS
             self._change.notify()
 
+    def alive(self) -> bool:
+        """Whether the pattern still plays. For the watchdog."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Dark, and the thread is gone."""
         with self._change:

@@ -1,4 +1,5 @@
-"""The panel of a post with mock pins: a Unix socket by which another process presses the button.
+"""The panel of a post with mock pins: a Unix socket by which another process presses the button,
+cuts its wires, opens the lid and takes the mains away.
 
 One request a connection: a line of JSON, answered by a line of JSON. It decides nothing about
 presses, and it exists with mock pins only: on a real post nobody presses from outside.
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hardware.inputs import PAIR_LEVELS, PairMeaning
 from hardware.pins import MockPins
 
 # sun_path is 108 bytes with its terminating zero (unix(7)).
@@ -48,6 +50,19 @@ PRESS3: tuple[Edge, ...] = (
 # The cancel key counts when held for 3 s.
 CANCEL: tuple[Edge, ...] = ((0, 0), (3_200_000, 1))
 
+# What can be done to the other inputs: request -> "to" -> the level of its line. The wires of the
+# button's pair take two lines, so they are no level but a meaning of the table; None: well again.
+LINES: dict[str, dict[str, int]] = {
+    "tamper": {"open": 1, "close": 0},
+    "mains": {"lost": 1, "back": 0},
+}
+WIRES: dict[str, PairMeaning | None] = {"cut": "cut", "short": "short", "ok": None}
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "wire": tuple(WIRES),
+    **{name: tuple(levels) for name, levels in LINES.items()},
+}
+REQUESTS = ("press", "release", "press3", "cancel", "edges", "status", *ARGUMENTS)
+
 
 class PanelError(Exception):
     """A request that cannot be served or asked; the message is for the person at the keyboard."""
@@ -67,12 +82,23 @@ class Panel:
         button: int,
         cancel: int | None,
         status: Callable[[], dict[str, Any]],
+        *,
+        button_nc: int | None = None,
+        tamper: int | None = None,
+        mains: int | None = None,
     ) -> None:
-        """Listens at `path`, for this user only. Raises PanelError."""
+        """Listens at `path`, for this user only; numbers of inputs not fitted are None.
+
+        Raises PanelError.
+        """
         self._path = Path(path)
         self._pins = pins
         self._button = button
         self._cancel = cancel
+        self._button_nc = button_nc
+        self._lines = {"tamper": tamper, "mains": mains}
+        self._finger: PairMeaning = "rest"
+        self._wire: PairMeaning | None = None  # a fault of the wires overrules the finger
         self._status = status
         self._stopping = threading.Event()
         self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
@@ -133,18 +159,48 @@ class Panel:
         if name == "status":
             return self._status()
         if name in moves:
-            return self._drive(self._button, moves[name])
+            return self._drive(moves[name], self._finger_at)
         if name == "edges":
-            return self._drive(self._button, check_edges(request.get("edges")))
+            return self._drive(check_edges(request.get("edges")), self._finger_at)
         if name == "cancel":
-            if self._cancel is None:
-                raise PanelError("this post has no cancel key: [cancel] pin is not set")
-            return self._drive(self._cancel, CANCEL)
-        raise PanelError(
-            f"unknown request {name[:40]!r}: press, release, press3, cancel, edges or status"
-        )
+            cancel = _fitted(self._cancel, "cancel key", "[cancel] pin")
+            return self._drive(CANCEL, lambda level: ((cancel, level),))
+        if name in ARGUMENTS:
+            to = request.get("to")
+            if to not in ARGUMENTS[name]:
+                raise PanelError(f"{name}: to {' or '.join(ARGUMENTS[name])}, not {str(to)[:40]!r}")
+            return self._set_wire(to) if name == "wire" else self._set_line(name, to)
+        raise PanelError(f"unknown request {name[:40]!r}: one of {', '.join(REQUESTS)}")
 
-    def _drive(self, number: int, edges: tuple[Edge, ...]) -> dict[str, Any]:
+    def _set_wire(self, to: str) -> dict[str, Any]:
+        _fitted(self._button_nc, "second contact", "[button] nc_pin")
+
+        def wires(_: int) -> tuple[tuple[int, int], ...]:
+            self._wire = WIRES[to]
+            return self._button_lines()
+
+        return self._drive(PRESS, wires)
+
+    def _set_line(self, name: str, to: str) -> dict[str, Any]:
+        line = _fitted(self._lines[name], f"{name} input", f"[{name}] pin")
+        return self._drive(((0, LINES[name][to]),), lambda level: ((line, level),))
+
+    def _finger_at(self, level: int) -> tuple[tuple[int, int], ...]:
+        self._finger = "rest" if level else "pressed"
+        if self._button_nc is None:
+            return ((self._button, level),)
+        return self._button_lines()
+
+    def _button_lines(self) -> tuple[tuple[int, int], ...]:
+        """The two lines of the pair and their levels, of both contacts in the same instant."""
+        assert self._button_nc is not None, "asked for with a second contact only"
+        no_closed, nc_closed = PAIR_LEVELS[self._wire or self._finger]
+        return (self._button_nc, int(not nc_closed)), (self._button, int(not no_closed))
+
+    def _drive(
+        self, edges: tuple[Edge, ...], lines: Callable[[int], tuple[tuple[int, int], ...]]
+    ) -> dict[str, Any]:
+        """Moves the pins that `lines` names, for each edge at its time."""
         changed, late_us = 0, 0
         with self._pins.driving() as drive:
             begin_us = time.monotonic_ns() // 1000
@@ -153,8 +209,15 @@ class Panel:
                     if self._stopping.wait(left_us / 1_000_000):
                         raise PanelError("the post is stopping")
                 late_us = max(late_us, -left_us)
-                changed += drive(number, level, (begin_us + t_us) / 1_000_000)
+                for number, line_level in lines(level):
+                    changed += drive(number, line_level, (begin_us + t_us) / 1_000_000)
         return {"ok": True, "edges": changed, "late_us": late_us}
+
+
+def _fitted(number: int | None, what: str, key: str) -> int:
+    if number is None:
+        raise PanelError(f"this post has no {what}: {key} is not set")
+    return number
 
 
 def check_edges(edges: object) -> tuple[Edge, ...]:
@@ -227,8 +290,9 @@ def _edge_of(words: list[str], before_us: int, where: str) -> Edge:
 def ask(path: str, request: dict[str, Any]) -> dict[str, Any]:
     """Asks the panel at socket `path` and waits for its reply (as long as the edges take + 10 s).
 
-    `request` is `{"request": "press"|"release"|"press3"|"cancel"|"status"}` or `{"request":
-    "edges", "edges": [[t_us, level], ...]}`. Raises PanelError, also for a reply that is an error.
+    `request` is `{"request": "press"|"release"|"press3"|"cancel"|"status"}`, `{"request": "edges",
+    "edges": [[t_us, level], ...]}` or `{"request": "wire"|"tamper"|"mains", "to": ...}` as in
+    `ARGUMENTS`. Raises PanelError, also for a reply that is an error.
     """
     deadline_s = time.monotonic() + ANSWER_TIMEOUT_S + _span_us(request) / 1_000_000
     line = json.dumps(request, separators=(",", ":")).encode() + b"\n"

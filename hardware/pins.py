@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,6 +143,12 @@ class MockPins(Pins):
 
         with self._driving:
             yield drive
+
+    def close_loops(self, numbers: Iterable[int]) -> None:
+        """Wires that are well: each of these inputs is closed to ground, as on a wall at rest."""
+        with self.driving() as drive:
+            for number in numbers:
+                drive(number, 0, time.monotonic())
 
     def level(self, number: int) -> int:
         """The level now of input or output `number`."""

@@ -16,12 +16,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from process import install
+
 if TYPE_CHECKING:
     from mcc.alarms import AlarmRecord
     from mcc.core import Show
     from mcc.session import Session
     from mcc.store import LinkLock, Sent, Store
-    from process.settings import Broker
+    from process.settings import Broker, TlsFiles
     from protocol.messages import Command
     from protocol.topics import Topics
 
@@ -49,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and do it."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command in ("install", "uninstall"):
+            return install.run(install.MCC, options, _problems)
+        if options.command == "unpack":
+            return _unpack(options)
         return _do(options)
     except _Wrong as error:
         _say(str(error))
@@ -98,6 +104,14 @@ def _parser() -> argparse.ArgumentParser:
         _operator(command)
         if name == "open-test":
             command.add_argument("--minutes", type=int, default=10, help="1 to 15 (10)")
+    install.add_commands(commands, install.MCC)
+    unpack = commands.add_parser(
+        "unpack",
+        help="lay down the bundle of this console: certificate, key",
+        description="Lay down a bundle's files.",
+    )
+    unpack.add_argument("bundle", type=Path, help="made by kentongan-gateway provision console")
+    unpack.add_argument("--to", type=Path, required=True, help="the directory for its files")
     return parser
 
 
@@ -118,6 +132,18 @@ def _command(
         default=os.environ.get("KENTONGAN_MCC_URL"),
         help="the broker, mqtt://host[:port] or mqtts://… (KENTONGAN_MCC_URL)",
     )
+    for name, what in (
+        ("ca", "the authority that broker certificates come from"),
+        ("certificate", "this console's certificate, which names it"),
+        ("key", "its key, if not in the same file"),
+    ):
+        variable = f"KENTONGAN_MCC_{name.upper()}"
+        parser.add_argument(
+            f"--{name}",
+            type=Path,
+            default=os.environ.get(variable),
+            help=f"{what}, PEM ({variable})",
+        )
     parser.add_argument("--console", default="console", help="this console's name (console)")
     parser.add_argument("--topic-root", default="kentongan/v1", help="(kentongan/v1)")
     return parser
@@ -153,6 +179,39 @@ def _print(line: str) -> None:
     sys.stdout.flush()
 
 
+def _problems(path: Path) -> list[str]:
+    """What is wrong with the unit's environment file, a line each."""
+    from process.settings import parse_mqtt_url
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return [f"{path}: cannot be read: {error}"]
+    name, url = "KENTONGAN_MCC_URL", ""
+    for line in lines:
+        key, _, value = line.strip().partition("=")
+        if key == name:
+            url = value.strip().strip("\"'")
+    if not url:
+        return [f"{path}: {name} is missing: expected mqtt://host[:port] or mqtts://host[:port]"]
+    try:
+        parse_mqtt_url(url)
+    except ValueError as error:
+        return [f"{path}: {name}: {error}"]
+    return []
+
+
+def _unpack(options: argparse.Namespace) -> int:
+    from process.bundle import BundleError, read_bundle, unpack
+
+    try:
+        for path in unpack(read_bundle(options.bundle, "console"), options.to):
+            _print(f"wrote {path}")
+    except BundleError as error:
+        raise _Wrong(str(error)) from None
+    return DONE
+
+
 def _do(options: argparse.Namespace) -> int:
     from mcc.store import OutboxFull, Store, StoreUnavailable
 
@@ -162,7 +221,7 @@ def _do(options: argparse.Namespace) -> int:
         raise _Wrong(f"--store {options.store}: {error}") from None
     try:
         if options.command == "list":
-            with Store(path) as store:
+            with Store(path, replaces=False) as store:
                 return _list(store, as_json=options.json)
         place = _place(options)
         with Store(path) as store:
@@ -173,11 +232,11 @@ def _do(options: argparse.Namespace) -> int:
         raise _Wrong(str(error)) from None
 
 
-def _place(options: argparse.Namespace) -> tuple[Broker | None, Topics, str]:
+def _place(options: argparse.Namespace) -> tuple[Broker | None, Topics, str, TlsFiles]:
     """Where to speak and as whom; everything checked."""
     import re
 
-    from process.settings import parse_mqtt_url
+    from process.settings import TlsFiles, parse_mqtt_url
     from protocol.topics import Topics
     from protocol.values import NAME_PATTERN
 
@@ -191,7 +250,11 @@ def _place(options: argparse.Namespace) -> tuple[Broker | None, Topics, str]:
         broker = parse_mqtt_url(options.url) if options.url else None
     except ValueError as error:
         raise _Wrong(f"--url: {error}") from None
-    return broker, topics, options.console
+    files = [options.ca, options.certificate, options.key]
+    tls = TlsFiles(*(None if path is None else str(path) for path in files))
+    if broker is not None and not broker.tls and tls != TlsFiles():
+        raise _Wrong(f"{broker.describe()} is without TLS, but --ca or --certificate was given")
+    return broker, topics, options.console, tls
 
 
 # --- list and watch -----------------------------------------------------------------------------
@@ -220,7 +283,13 @@ def _list(store: Store, *, as_json: bool) -> int:
 
 
 def _watch(
-    store: Store, broker: Broker | None, topics: Topics, console: str, *, as_json: bool
+    store: Store,
+    broker: Broker | None,
+    topics: Topics,
+    console: str,
+    tls: TlsFiles,
+    *,
+    as_json: bool,
 ) -> int:
     from mcc.screen import Screen
     from mcc.store import LinkLock
@@ -240,7 +309,7 @@ def _watch(
             # sees it, so nobody may be told that somebody does.
             _print(line)
 
-    session = _session(store, broker, topics, console, watching=True, show=show)
+    session = _session(store, broker, topics, console, tls, watching=True, show=show)
     broken = session.run()
     lock.give_back()
     if broken is not None:
@@ -254,6 +323,7 @@ def _session(
     broker: Broker,
     topics: Topics,
     console: str,
+    tls: TlsFiles,
     *,
     watching: bool,
     show: Callable[[Show, str], None],
@@ -267,6 +337,7 @@ def _session(
         topics=topics,
         watching=watching,
         show=show,
+        tls=tls,
     )
 
 
@@ -283,6 +354,7 @@ def _send(
     broker: Broker | None,
     topics: Topics,
     console: str,
+    tls: TlsFiles,
 ) -> int:
     from mcc.store import LinkLock
 
@@ -292,7 +364,7 @@ def _send(
         raise _Wrong(f"{_no_broker()} (nobody holds the link of {store.path})")
     store.add(command)
     try:
-        reason = _wait(store, lock, command, broker, topics, console)
+        reason = _wait(store, lock, command, broker, topics, console, tls)
     except KeyboardInterrupt:
         reason = "interrupted"
     lock.give_back()
@@ -306,6 +378,7 @@ def _wait(
     broker: Broker | None,
     topics: Topics,
     console: str,
+    tls: TlsFiles,
 ) -> str:
     """Wait for the outcome; hold the link while nobody else does. Returns what is in the way."""
     until_s = time.monotonic() + WAIT_S
@@ -313,7 +386,7 @@ def _wait(
     while (left_s := until_s - time.monotonic()) > 0:
         if broker is not None and lock.take():
             session = _session(
-                store, broker, topics, console, watching=False, show=lambda _show, _at: None
+                store, broker, topics, console, tls, watching=False, show=lambda _show, _at: None
             )
             session.run(command_id=command.command_id, seconds=left_s)
             return session.reason()

@@ -26,7 +26,7 @@ from mcc.alarms import (
     repairs,
     unanswered_repeats,
 )
-from process.core import Heard, LinkDown, LinkUp, Log, Publish, Stop, Tick
+from process.core import Drop, Heard, LinkDown, LinkUp, Log, Publish, Stop, Tick
 from protocol.messages import Command, CommandAnswer, MccAlarm, MccGateway, MccPost
 from protocol.topics import Topics
 from protocol.values import new_id, timestamp
@@ -37,6 +37,9 @@ BEAT_S = 10
 GATEWAY_SILENT_S = 25  # two beats missed and half a pause
 RECEIPT_PAUSES_S = (2, 30)  # first and longest pause between two attempts
 COMMAND_PAUSES_S = (1, 30)
+# A broker can forget what a connected client has subscribed to. When no gateway that is known has
+# been heard for so long, the connection is opened anew; then after longer and longer pauses.
+DEAF_PAUSES_S = (60, 600)
 RECOMMIT_S = 1
 
 # Bounds. At each the newest is refused and logged, unless it says otherwise here.
@@ -213,7 +216,7 @@ class _Gateway:
     deadline_us: int = 0
 
 
-_Effect = Publish | Commit | Log | Show
+_Effect = Publish | Commit | Drop | Log | Show
 
 
 class Core:
@@ -250,6 +253,8 @@ class Core:
         self._refused_reason = ""
         self._said_reason: str | None = None
         self._beat_due_us: int | None = None
+        self._deaf_due_us: int | None = None
+        self._deaf_pause_s = DEAF_PAUSES_S[0]
 
         self._writing: Commit | None = None
         self._writing_ids: frozenset[str] = frozenset()
@@ -455,6 +460,7 @@ class Core:
                 self._dirty_gateways[document.gateway] = None
         known.document = document
         if not retained:
+            self._is_not_deaf(now)
             known.liveness = "online" if document.online else "offline"
             known.deadline_us = now.uptime_us + GATEWAY_SILENT_S * 1_000_000
             if document.online:
@@ -469,6 +475,7 @@ class Core:
         known = self._gateways.get(gateway)
         if known is None or retained:
             return
+        self._is_not_deaf(now)
         known.deadline_us = now.uptime_us + GATEWAY_SILENT_S * 1_000_000
         self._wake_by(known.deadline_us)
         if known.liveness != "online":
@@ -477,9 +484,13 @@ class Core:
             self._show_gateway(known, effects)
 
     def _greet(self, now: Now, effects: list[_Effect]) -> None:
-        """A gateway that has just come does not know yet that we are there."""
+        """A gateway that has just come does not know yet that we are there, nor what we want."""
         if self._watching and self._up:
             self._beat(now, effects)
+        for attempt in self._operator.values():
+            if attempt.pause_s > attempt.pauses_s[0]:  # the others are due within a second
+                attempt.pause_s = 0
+                self._send(attempt, now, effects)
 
     # --- commands and what ends them ----------------------------------------------------------
 
@@ -675,6 +686,8 @@ class Core:
     def _on_link_up(self, now: Now, effects: list[_Effect]) -> None:
         self._up = True
         self._refused_reason = ""
+        self._deaf_due_us = now.uptime_us + self._deaf_pause_s * 1_000_000
+        self._wake_by(self._deaf_due_us)
         effects.append(Show(LinkShown(True)))
         if self._watching:
             self._beat(now, effects)
@@ -687,7 +700,7 @@ class Core:
             effects.append(Show(LinkShown(False, reason)))
         self._up = False
         self._down_reason = reason
-        self._beat_due_us = None
+        self._beat_due_us = self._deaf_due_us = None
         # What the broker keeps comes again on the next connection; until then it says nothing.
         for held in self._held.values():
             if held.document is not None:
@@ -723,6 +736,11 @@ class Core:
                 self._beat(now, effects)
             else:
                 self._wake_by(self._beat_due_us)
+        if self._deaf_due_us is not None:
+            if now.uptime_us >= self._deaf_due_us:
+                self._perhaps_deaf(now, effects)
+            else:
+                self._wake_by(self._deaf_due_us)
         for known in self._gateways.values():
             if known.liveness != "online":
                 continue
@@ -736,6 +754,19 @@ class Core:
                 self._recommit_us = None
             else:
                 self._wake_by(self._recommit_us)
+
+    def _is_not_deaf(self, now: Now) -> None:
+        self._deaf_pause_s = DEAF_PAUSES_S[0]
+        self._deaf_due_us = now.uptime_us + self._deaf_pause_s * 1_000_000
+
+    def _perhaps_deaf(self, now: Now, effects: list[_Effect]) -> None:
+        """No gateway is heard: are they gone, or has the broker forgotten our subscriptions?"""
+        if self._gateways:
+            self._deaf_pause_s = min(2 * self._deaf_pause_s, DEAF_PAUSES_S[1])
+            effects.append(Drop(LINK, "no gateway is heard"))
+            effects.append(Log("link_deaf", "warning", {}))
+        self._deaf_due_us = now.uptime_us + self._deaf_pause_s * 1_000_000
+        self._wake_by(self._deaf_due_us)
 
     # --- the disk -----------------------------------------------------------------------------
 

@@ -24,12 +24,13 @@ from mcc.core import (
     Show,
 )
 from mcc.store import Store, StoreUnavailable
-from process.core import Log, Publish, Stop
+from process.core import Drop, Log, Publish, Stop
 from process.events import EventQueue
 from process.intake import Intake
-from process.link import Link, LinkSettings, PublishRefused, Received, Subscription
+from process.link import Link, LinkSettings, PublishRefused, Received, Subscription, TlsFiles
 from process.log import log
 from process.loop import run, stop_on_signals
+from process.notify import Notifier
 from process.settings import Broker
 from protocol.codec import encode
 from protocol.topics import Topics
@@ -73,6 +74,7 @@ class Session:
         topics: Topics,
         watching: bool,
         show: Callable[[Show, str], None],
+        tls: TlsFiles | None = None,
     ) -> None:
         """Read the store. `show` puts a change on the screen, with the contract's time of now.
 
@@ -91,7 +93,7 @@ class Session:
         )
         self._link = Link(
             LINK,
-            LinkSettings(broker, client_id=f"mcc-{console}", keepalive_s=KEEPALIVE_S),
+            LinkSettings(broker, client_id=f"mcc-{console}", keepalive_s=KEEPALIVE_S, tls=tls),
             subscriptions=(
                 Subscription(topics.mcc("answers", console), live_only=True),
                 Subscription(topics.mcc("gateways", "+"), live_only=False),
@@ -110,22 +112,26 @@ class Session:
         """
         stop_on_signals(self._queue)
         self._reader = _OutboxReader(self._store, self._queue, command_id, seconds)
+        notifier = Notifier.from_environment()
         try:
             for effect in self._core.begin(self._clock.now()):
                 self._perform(effect)
             self._link.start()
             self._reader.start()
+            notifier.ready("watching")
             return run(
                 self._core,
                 self._queue,
                 self._clock,
                 self._perform,
                 read=self._read,
-                watch=self._broken,
+                watch=notifier.feeding(self._broken),
             )
         finally:
+            notifier.stopping()
             self._reader.stop()
             self._link.stop(STOP_S)
+            notifier.close()
 
     def reason(self) -> str:
         """Why nothing gets through, in words for an operator; empty when it does."""
@@ -152,6 +158,8 @@ class Session:
             case Publish(_, topic, message, retain, expiry_s):
                 payload = b"" if message is None else encode(message)
                 self._link.publish(topic, payload, retain=retain, expiry_s=expiry_s)
+            case Drop(_, reason):
+                self._link.drop(reason)
             case Commit():
                 self._queue.offer(self._commit(effect), droppable=False)
             case Show():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -21,21 +22,33 @@ from typing import Literal, TypeVar
 import msgspec
 
 from mcc.alarms import AlarmRecord, Verdict
-from mcc.core import ALARMS_MAX, COMMANDS_MAX, POSTS_MAX, Commit, Memory
+from mcc.core import ALARMS_MAX, COMMANDS_MAX, GATEWAYS_MAX, POSTS_MAX, Commit, Memory
+from process.database import (
+    FILE_ERRORS,
+    ForeignFile,
+    NewerVersion,
+    bring_up,
+    is_damage,
+    require_ours,
+    set_aside,
+)
 from process.log import log
-from process.restored import Sequence
+from process.restored import SEQUENCE_MAX, Sequence
 from protocol.messages import Command, MccGateway, MccPost
-from protocol.values import new_id
+from protocol.values import UUID_PATTERN, new_id
 
-SCHEMA_VERSION = 1
 CLOSED_LOADED_MAX = 1_000
-CLOSED_STORED_MAX = 1_000_000  # at each claim the oldest closed alarms beyond this are deleted
+CLOSED_STORED_MAX = 1_000_000  # the oldest closed alarms beyond this are deleted
+PRUNE_EVERY_COMMITS = 10_000  # and at each claim
 SETTLED_STORED_MAX = 10_000
+WAL_BYTES_MAX = 16 * 1024 * 1024  # what is left of it after a checkpoint
 BUSY_TIMEOUT_S = 5.0
 
 CommandState = Literal["sending", "done", "refused"]
 
-_SCHEMA = """
+# Step n turns a file of version n into one of version n + 1; a step is never changed afterwards.
+_STEPS = (
+    """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE alarms (
     alarm_id TEXT PRIMARY KEY, open INTEGER NOT NULL, raised_at TEXT NOT NULL, body BLOB NOT NULL
@@ -47,8 +60,16 @@ CREATE TABLE outbox (
     command_id TEXT PRIMARY KEY, body BLOB NOT NULL, state TEXT NOT NULL, why BLOB,
     created_ms INTEGER NOT NULL
 );
-CREATE INDEX outbox_by_state ON outbox (state, created_ms);
-"""
+CREATE INDEX outbox_by_state ON outbox (state, created_ms)
+""",
+)
+_READ = (
+    "key, value FROM meta",
+    "alarm_id, open, raised_at, body FROM alarms",
+    "post, body FROM posts",
+    "gateway, body FROM gateways",
+    "command_id, body, state, why, created_ms FROM outbox",
+)
 _PUT_ALARM = """
 INSERT INTO alarms (alarm_id, open, raised_at, body) VALUES (?, ?, ?, ?)
 ON CONFLICT (alarm_id) DO UPDATE
@@ -83,6 +104,7 @@ _GATEWAY = msgspec.json.Decoder(MccGateway)
 _COMMAND = msgspec.json.Decoder(Command)
 _VERDICT = msgspec.json.Decoder(Verdict)
 _encode = msgspec.json.encode
+_UUID = re.compile(UUID_PATTERN)
 _T = TypeVar("_T")
 
 
@@ -141,20 +163,27 @@ class LinkLock:
 class Store:
     """One connection to the store; use it on the thread that opened it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, replaces: bool = True) -> None:
         """Open the file, or make it; a damaged one is set aside where nobody else uses it.
 
+        With `replaces=False` a damaged one stays where it is.
+
         Raises:
-            StoreUnavailable: not readable, not writable, of a newer version, or damaged while
-                another process holds the link.
+            StoreUnavailable: not readable, not writable, not a store, of a newer version, or
+                damaged while another process holds the link.
         """
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            require_ours(path, ".seq", ".link")
             self._sql = self._connect()
-        except (sqlite3.Error, OSError) as error:
-            if not _is_damage(error):
+        except ForeignFile as error:
+            raise StoreUnavailable(str(error)) from None
+        except (*FILE_ERRORS, NewerVersion) as error:
+            if not is_damage(error):
                 raise StoreUnavailable(f"{path}: {error}") from None
+            if not replaces:
+                raise StoreUnavailable(f"{path} is damaged: {error}") from None
             lock = LinkLock(path)
             if not lock.take():
                 raise StoreUnavailable(f"{path} is damaged, and in use: {error}") from None
@@ -163,6 +192,7 @@ class Store:
             finally:
                 lock.give_back()
         self._sequence: Sequence | None = None
+        self._unpruned = 0  # commits since closed alarms were last pruned
 
     def __enter__(self) -> Store:
         """The store itself."""
@@ -193,25 +223,22 @@ class Store:
         Raises:
             StoreUnavailable: the file cannot be written.
         """
-        try:
-            found = self._sql.execute("PRAGMA quick_check(1)").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            found = str(error)
-        if found != "ok":
+        wrong = self._damage()
+        if wrong is not None:
             self._sql.close()
             try:
-                self._sql = self._begin_anew(found)
-            except (sqlite3.Error, OSError) as error:
+                self._sql = self._begin_anew(wrong)
+            except FILE_ERRORS as error:
                 raise StoreUnavailable(f"{self.path}: {error}") from None
         if self._sequence is not None:
             self._sequence.close()
         self._sequence = Sequence.open(self.path)
         with self._write() as sql:
-            count = int(self._meta("sequence", "0"))
+            count = self._count()
             if self._sequence.is_behind(count, is_new=count == 0):
                 sql.execute(_PUT_META, ("store_id", new_id()))
                 log("store_restored", level="warning", path=str(self.path), sequence=count)
-            sql.execute(_PRUNE_CLOSED, (CLOSED_STORED_MAX,))
+            self._prune(sql)
         return self.store_id
 
     @property
@@ -231,7 +258,7 @@ class Store:
             opened = self._alarms(sql, "open = 1", ALARMS_MAX)
             closed = self._alarms(sql, "open = 0", CLOSED_LOADED_MAX)
             posts = sql.execute("SELECT body FROM posts LIMIT ?", (POSTS_MAX,)).fetchall()
-            gateways = sql.execute("SELECT body FROM gateways").fetchall()
+            gateways = sql.execute("SELECT body FROM gateways LIMIT ?", (GATEWAYS_MAX,)).fetchall()
         return Memory(
             store_id=self.store_id,
             alarms=(*closed, *opened),
@@ -267,6 +294,9 @@ class Store:
                 sql.execute(_PRUNE_SETTLED, (SETTLED_STORED_MAX,))
             if commit.reason is not None:
                 sql.execute(_PUT_META, ("reason", commit.reason))
+            self._unpruned += 1
+            if self._unpruned >= PRUNE_EVERY_COMMITS:
+                self._prune(sql)
         return tuple(existing)
 
     # --- what commands and screens need ---------------------------------------------------------
@@ -332,7 +362,7 @@ class Store:
         """A number that changes when another connection has committed (1.5 us to ask)."""
         try:
             return int(self._sql.execute("PRAGMA data_version").fetchone()[0])
-        except sqlite3.Error as error:
+        except FILE_ERRORS as error:
             raise StoreUnavailable(f"{self.path}: {error}") from None
 
     # --- the file -------------------------------------------------------------------------------
@@ -342,33 +372,23 @@ class Store:
         try:
             sql.execute("PRAGMA journal_mode=WAL")
             sql.execute("PRAGMA synchronous=FULL")
-            version = sql.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA_VERSION:
-                raise StoreUnavailable(
-                    f"{self.path} is of version {version}; this program knows {SCHEMA_VERSION}"
-                )
-            if version == 0:
-                self._make_tables(sql)
+            sql.execute(f"PRAGMA journal_size_limit={WAL_BYTES_MAX}")
+            bring_up(sql, _STEPS, made=lambda: self._make(sql))
         except BaseException:
             sql.close()
             raise
         return sql
 
-    def _make_tables(self, sql: sqlite3.Connection) -> None:
-        sql.execute("BEGIN IMMEDIATE")
-        if sql.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody else was faster
-            self.path.chmod(0o600)
-            for statement in _SCHEMA.split(";"):
-                sql.execute(statement)
-            sql.execute(_PUT_META, ("store_id", new_id()))
-            sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        sql.execute("COMMIT")
+    def _make(self, sql: sqlite3.Connection) -> None:
+        self.path.chmod(0o600)
+        sql.execute(_PUT_META, ("store_id", new_id()))
+
+    def _prune(self, sql: sqlite3.Connection) -> None:
+        self._unpruned = 0
+        sql.execute(_PRUNE_CLOSED, (CLOSED_STORED_MAX,))
 
     def _begin_anew(self, why: object) -> sqlite3.Connection:
-        aside = Path(f"{self.path}.corrupt-{time.time_ns() // 1_000_000_000}")
-        self.path.rename(aside)
-        for suffix in ("-wal", "-shm", ".seq"):
-            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        aside = set_aside(self.path)
         log("store_replaced", level="error", path=str(self.path), aside=str(aside), why=str(why))
         return self._connect()
 
@@ -376,7 +396,7 @@ class Store:
     def _read(self) -> Iterator[sqlite3.Connection]:
         try:
             yield self._sql
-        except sqlite3.Error as error:
+        except FILE_ERRORS as error:
             raise StoreUnavailable(f"{self.path}: {error}") from None
 
     @contextlib.contextmanager
@@ -387,17 +407,41 @@ class Store:
             try:
                 yield self._sql
                 self._sql.execute(_COUNT_UP)
-                count = int(self._meta("sequence", "0"))
+                count = self._count()
                 self._sql.execute("COMMIT")
             except BaseException:
                 if self._sql.in_transaction:
                     self._sql.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as error:
+        except FILE_ERRORS as error:
             raise StoreUnavailable(f"{self.path}: {error}") from None
         if self._sequence is None:
             self._sequence = Sequence.open(self.path)
         self._sequence.note(count)
+
+    def _damage(self) -> str | None:
+        """What the file itself is wrong in; None when it is whole.
+
+        Raises:
+            StoreUnavailable: it cannot be read, which is not its own fault.
+        """
+        try:
+            found = str(self._sql.execute("PRAGMA quick_check(1)").fetchone()[0])
+            for columns in _READ:
+                self._sql.execute(f"SELECT {columns} LIMIT 1").fetchall()
+            key = self._sql.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()
+        except FILE_ERRORS as error:
+            if not is_damage(error):
+                raise StoreUnavailable(f"{self.path}: {error}") from None
+            return str(error)
+        if found == "ok" and (key is None or not _UUID.fullmatch(str(key[0]))):
+            return "it has no id"
+        return None if found == "ok" else found
+
+    def _count(self) -> int:
+        """The number of the newest commit; 0 where that cannot be read, which looks restored."""
+        digits = self._meta("sequence", "0")
+        return min(int(digits), SEQUENCE_MAX - 1) if digits.isdecimal() else 0
 
     def _meta(self, key: str, default: str) -> str:
         with self._read() as sql:
@@ -417,21 +461,14 @@ class Store:
         return _read_rows(_ALARM, rows[::-1])
 
 
-def _read_row(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T | None:
+def _read_row(decoder: msgspec.json.Decoder[_T], body: object) -> _T | None:
     try:
-        return decoder.decode(body)
-    except msgspec.MsgspecError as error:
+        return decoder.decode(body if isinstance(body, bytes | str) else b"")
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         # One row that cannot be read must not hide the others; documents bring its alarm again.
         log("row_unreadable", level="error", why=str(error))
         return None
 
 
-def _read_rows(decoder: msgspec.json.Decoder[_T], rows: list[tuple[bytes]]) -> list[_T]:
+def _read_rows(decoder: msgspec.json.Decoder[_T], rows: list[tuple[object]]) -> list[_T]:
     return [one for (body,) in rows if (one := _read_row(decoder, body)) is not None]
-
-
-def _is_damage(error: Exception) -> bool:
-    text = str(error)
-    return isinstance(error, sqlite3.DatabaseError) and (
-        "not a database" in text or "malformed" in text
-    )

@@ -46,6 +46,7 @@ from tenacity import (
 from process.core import LinkDown, LinkUp
 from process.log import log
 from process.settings import Broker
+from process.settings import TlsFiles as TlsFiles
 from protocol.values import new_id
 
 CONNECT_TIMEOUT_S = 5.0
@@ -56,8 +57,13 @@ STALL_PAUSE_S = 0.01
 TURN_S = 1.0  # an idle link looks at its deadlines this often
 SILENT_THREAD_S = 120.0  # resolver and connect time-outs together stay below
 PAUSE_FIRST_S = 0.5
-PAUSE_MAX_S = 30.0
+# So long at most is a post deaf after its broker came back. Each pause is drawn from zero to its
+# bound, so that the posts of a district knock spread over these seconds and not all at once.
+PAUSE_MAX_S = 8.0
 SETTLED_S = 30.0
+# Longer by this for every connection in a row that came up and did not hold so long: two devices
+# with one identity kick each other off, and must not do so four times a second.
+SHORT_PAUSE_S = 1.0
 # So many short connections in a row that the other side closed without a word look like a cloned
 # card: mosquitto 2.0 does not say "session taken over" when two clients kick each other off.
 KICKED_MAX = 3
@@ -69,6 +75,9 @@ INBOX_MAX = 2_000  # QoS 0, which we never ask for, knows no receive maximum
 # by name.
 PAYLOAD_BYTES_MAX = 17 * 1024
 PACKET_BYTES_MAX = 64 * 1024
+
+LOST = "connection lost"
+NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name
 
 _FAILURE = 0x80  # reason codes from here on are failures (MQTT 5, 2.4)
 _UNSPECIFIED = 0x80
@@ -86,15 +95,6 @@ class Subscription:
     topic: str
     live_only: bool
     no_local: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """Paths of the trusted authority and of our own certificate and key, PEM."""
-
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +157,7 @@ class LinkCounts:
     published: int = 0
     not_taken: int = 0
     refused_by_broker: int = 0
+    undated: int = 0  # attempts for which the dates of the broker's certificate were not checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,8 @@ class Link:
     says whether it did (`EventQueue.offer`); both are called on the link's thread. With `manual`
     the owner acknowledges each `Received`; otherwise that happens as soon as `deliver` took it.
     At most `receive_max` messages come in unacknowledged: the broker holds back the others.
+    While `synchronised()` says no, a broker's certificate is checked for its chain and its name,
+    but not for its dates, and a log line says so: a machine without a clock must get through.
     """
 
     def __init__(
@@ -189,6 +192,7 @@ class Link:
         outbound_max: int = OUTBOUND_MAX,
         receive_max: int = RECEIVE_MAX,
         pause_max_s: float = PAUSE_MAX_S,
+        synchronised: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -197,6 +201,7 @@ class Link:
         self.deliver = deliver
         self.manual = manual
         self.puback_deadline_s = puback_deadline_s
+        self.synchronised = synchronised
         self.receive_max = receive_max
         self.counts = LinkCounts()
         self.farewell: tuple[Will, ...] = ()
@@ -212,7 +217,9 @@ class Link:
         self._up: str | None = None
         self._stopping = threading.Event()
         self._woken = False
+        self._short = 0  # connections in a row that came up and did not hold
         self._kicked = 0
+        self._failed = 0  # attempts in a row
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
@@ -302,6 +309,13 @@ class Link:
             self._up = connection
         self.counts.connections += 1
 
+    def tls_files(self) -> TlsFiles:
+        """What the next attempt shows: our certificate, or in turn the one before it."""
+        files = self.settings.tls or TlsFiles()
+        if self._failed % 2 == 0 or files.previous is None or not Path(files.previous).exists():
+            return files
+        return TlsFiles(files.ca, files.previous)
+
     def _wake(self) -> None:
         # One byte at a time: set before sending here, cleared before the queues are read there.
         if not self._woken:
@@ -311,7 +325,7 @@ class Link:
     def _run(self) -> None:
         while not self.stopping:
             attempts = Retrying(
-                retry=retry_if_result(lambda lasted_s: lasted_s < SETTLED_S),
+                retry=retry_if_result(lambda came_up: not came_up),
                 wait=wait_random_exponential(multiplier=PAUSE_FIRST_S, max=self._pause_max_s),
                 sleep=sleep_using_event(self._stopping),
                 stop=stop_when_event_set(self._stopping),
@@ -320,14 +334,15 @@ class Link:
                 attempts(self._attempt)
             except RetryError:
                 return  # only ever by `stop`
-            # It had held for long: pauses start small again, spread so that not every post of a
-            # broker that restarts knocks at the same instant.
-            self._stopping.wait(random.uniform(0, PAUSE_FIRST_S))
+            # The broker is there or will be soon: pauses start small again, spread so that not
+            # every post of a broker that restarts knocks at the same instant.
+            longer_s = min(self._pause_max_s, SHORT_PAUSE_S * max(0, self._short - 1))
+            self._stopping.wait(longer_s + random.uniform(0, PAUSE_FIRST_S))
 
-    def _attempt(self) -> float:
-        """One connection from beginning to end; for how many seconds it was up."""
+    def _attempt(self) -> bool:
+        """One connection from beginning to end; whether it came up."""
         if self.stopping:
-            return 0.0
+            return False
         self.turned_s = time.monotonic()
         session = _Session(self, new_id())
         try:
@@ -343,17 +358,20 @@ class Link:
             self.outbound.clear()
         self.drop_wanted = None
         session.close()
-        lasted_s = 0.0 if session.up_at_s is None else ended_s - session.up_at_s
+        came_up = session.up_at_s is not None
+        self._failed = 0 if came_up else self._failed + 1
         if session.up_at_s is None:
+            self._kicked = 0  # it is the broker that was not there
             log("link_attempt_failed", level="warning", link=self.name, reason=reason)
         else:
-            kicked = session.closed_silently and lasted_s < SETTLED_S
-            self._kicked = self._kicked + 1 if kicked else 0
+            short = ended_s - session.up_at_s < SETTLED_S
+            self._short = self._short + 1 if short else 0
+            self._kicked = self._kicked + 1 if short and session.closed_silently else 0
             if self._kicked >= KICKED_MAX:
                 client_id = self.settings.client_id
                 reason = f"kicked off {self._kicked} times: does another device use {client_id}?"
         self._tell_down(LinkDown(self.name, session.connection, reason))
-        return lasted_s
+        return came_up
 
     def _tell_down(self, event: LinkDown) -> None:
         """Nobody may go on believing in this connection: offered until it is taken."""
@@ -379,6 +397,7 @@ class _Session:
         self._client: mqtt.Client | None = None
         self._reason: str | None = None
         self._subscribe_id: int | None = None
+        self._accepted = False
         self._ready = False
         self._inbox: deque[Received | PublishRefused] = deque()
         self._unacknowledged: set[int] = set()
@@ -401,7 +420,7 @@ class _Session:
         # A second small packet would otherwise wait 40 ms for the first one's delayed TCP ack.
         transport = client.socket()
         if transport is None:
-            return self._reason or "connection lost"
+            return self._reason or LOST
         assert isinstance(transport, socket.socket)
         transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._serve(client, transport)
@@ -433,7 +452,11 @@ class _Session:
         if broker.username is not None:
             client.username_pw_set(broker.username, broker.password)
         if broker.tls:
-            client.tls_set_context(_tls_context(settings.tls or TlsFiles()))
+            dated = self._link.synchronised()
+            client.tls_set_context(_tls_context(self._link.tls_files(), dated=dated))
+            if not dated:
+                self._link.counts.undated += 1
+                log("certificate_dates_unchecked", level="warning", link=self._link.name)
         will = self._link.will(self.connection)
         if will is not None:
             client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
@@ -552,7 +575,11 @@ class _Session:
     def _ended(self, client: mqtt.Client, now_s: float, setup_until_s: float) -> str | None:
         link = self._link
         if client.socket() is None:
-            return self._reason or "connection lost"
+            reason = self._reason or LOST
+            if link.settings.broker.tls and not self._accepted and self._reason in (None, LOST):
+                # TLS 1.3 tells a client only after its handshake that it was not accepted.
+                reason += " before a word: the broker may not accept our certificate"
+            return reason
         if self._reason is not None:
             return self._reason
         if self._parting:
@@ -588,6 +615,7 @@ class _Session:
         if reason.is_failure:
             self._reason = f"refused by the broker: {reason}"
             return
+        self._accepted = True
         self._window = min(IN_FLIGHT_MAX, getattr(properties, "ReceiveMaximum", IN_FLIGHT_MAX))
         if not self._link.subscriptions:
             self._ready = True
@@ -682,7 +710,7 @@ class _Session:
         if not flags.is_disconnect_packet_from_server:
             self.closed_silently = reason.value == _UNSPECIFIED
             detail = "" if self.closed_silently else f": {reason}"
-            self._reason = f"connection lost{detail}"
+            self._reason = f"{LOST}{detail}"
         elif reason.value == _SESSION_TAKEN_OVER:
             self._reason = f"another client uses our id {self._link.settings.client_id}"
         else:
@@ -708,11 +736,15 @@ def _expiring(expiry_s: int) -> Properties:
     return properties
 
 
-def _tls_context(files: TlsFiles) -> ssl.SSLContext:
+def _tls_context(files: TlsFiles, *, dated: bool) -> ssl.SSLContext:
     for path in (files.ca, files.certificate, files.key):
         if path is not None:
             Path(path).open("rb").close()  # ssl's own error does not name the file
+    # Checks the chain and that the broker's name is the one we asked for; there is no way back to
+    # plain text.
     context = ssl.create_default_context(cafile=files.ca)
+    if not dated:
+        context.verify_flags |= NO_CHECK_TIME
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if files.certificate is not None:
         context.load_cert_chain(files.certificate, files.key)

@@ -17,20 +17,53 @@ from protocol.values import timestamp
 Level = Literal["info", "warning", "error"]
 
 VALUE_CHARACTERS_MAX = 1_000
+# Lines of one event: this many at once, then so many a second. A button that chatters for a year
+# or a peer that says nonsense for a week must not push everything else out of the log.
+LINES_BURST = 1_000
+LINES_PER_S = 5
 
 _BARE = re.compile(r"[A-Za-z0-9_.:/+@%,()\[\]*-]+\Z")
 _URL_USER = re.compile(r"//[^\s\"']*@")
 _SECRET_NAMES = frozenset({"password", "secret", "token"})
 
+
+class Pace:
+    """How many lines of each event may be written; names of events are words of the code."""
+
+    def __init__(self) -> None:
+        """Every event begins with its whole burst."""
+        self.held_back = 0
+        # Event -> lines it may still write, when that was so (s), and what it could not write.
+        self._events: dict[str, tuple[float, float, int]] = {}
+
+    def admit(self, event: str, now_s: float) -> int | None:
+        """None: not now, counted. Otherwise how many were held back since the last line."""
+        allowance, since_s, held_back = self._events.get(event, (float(LINES_BURST), now_s, 0))
+        allowance = min(float(LINES_BURST), allowance + max(0.0, now_s - since_s) * LINES_PER_S)
+        if allowance < 1:
+            self.held_back += 1
+            self._events[event] = (allowance, now_s, held_back + 1)
+            return None
+        self._events[event] = (allowance - 1, now_s, 0)
+        return held_back
+
+
+_pace = Pace()
 _lines_lost = 0
 
 
 def log(event: str, *, level: Level = "info", **fields: object) -> None:
     """Write `at=… level=… event=… key=value …` to stderr.
 
-    A line that cannot be written (stderr closed, disk full) is counted in `lines_lost`.
+    A line that cannot be written (stderr closed, disk full) is counted in `lines_lost`; one too
+    many of its event is held back, and the next one that is not says how many were.
     """
     global _lines_lost
+    held_back = _pace.admit(event, time.monotonic())
+    if held_back is None:
+        return
+    if held_back:
+        fields["held_back"] = held_back
     words = [f"at={timestamp(time.time_ns() // 1_000_000)} level={level} event={_value(event)}"]
     for name, value in fields.items():
         words.append(f"{name}={'***' if name in _SECRET_NAMES else _value(value)}")

@@ -77,6 +77,21 @@ class Broker:
         return f"{'mqtts' if self.tls else 'mqtt'}://{user}{host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of the trusted authority and of our own certificate and key, PEM.
+
+    Without `ca` the system's authorities count. Without `key` it is in the certificate's file.
+    `previous` is a file with the certificate and key of before, which may not be there: after a
+    failed attempt the next one is made with it, in turn.
+    """
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    previous: str | None = None
+
+
 def parse_mqtt_url(url: str) -> Broker:
     """Read `mqtt://[user[:password]@]host[:port]` or `mqtts://…`; IPv6 hosts in brackets.
 

@@ -20,6 +20,7 @@ from protocol.values import (
     AgeS,
     ClockState,
     ConsoleId,
+    Der,
     Digest,
     FaultName,
     GatewayId,
@@ -202,6 +203,24 @@ class PostState(Message, frozen=True):
     selftest_due: Timestamp | None = None
 
 
+class Renewal(Message, frozen=True):
+    """posts/{post}/renewal: the post asks for a certificate for a new key of its own.
+
+    `request` is a PKCS #10 certificate request, signed with that key, which never leaves the post.
+    The topic says who asks: a post can write to its own only.
+    """
+
+    post: PostId
+    request: Der
+
+
+class Certificate(Message, frozen=True):
+    """posts/{post}/certificate: the answer to a renewal, for the key of its request."""
+
+    post: PostId
+    certificate: Der
+
+
 class Raised(Part, frozen=True):
     """When an alarm was raised, and how that is known.
 
@@ -370,6 +389,8 @@ MESSAGES: dict[str, type[Message]] = {
     "posts/health": Health,
     "posts/answer": Answer,
     "posts/state": PostState,
+    "posts/renewal": Renewal,
+    "posts/certificate": Certificate,
     "mcc/alarms": MccAlarm,
     "mcc/posts": MccPost,
     "mcc/gateways": MccGateway,

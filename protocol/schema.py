@@ -23,6 +23,8 @@ TOPICS: dict[str, tuple[str, str]] = {
     "posts/health": ("posts/{post}/health", "post"),
     "posts/answer": ("posts/{post}/answer", "gateway"),
     "posts/state": ("posts/{post}/state", "gateway"),
+    "posts/renewal": ("posts/{post}/renewal", "post"),
+    "posts/certificate": ("posts/{post}/certificate", "gateway"),
     "mcc/alarms": ("mcc/alarms/{alarm_id}", "gateway"),
     "mcc/posts": ("mcc/posts/{post}", "gateway"),
     "mcc/gateways": ("mcc/gateways/{gateway}", "gateway"),

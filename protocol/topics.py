@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from protocol.values import NAME_PATTERN, UUID_PATTERN
 
@@ -15,10 +15,10 @@ DEFAULT_ROOT = "kentongan/v1"
 ROOT_CHARS_MAX = 64
 ROOT_PATTERN = r"^[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+){0,4}\Z"
 
-PostTopic = Literal["alarms", "presence", "health", "answer", "state"]
+PostTopic = Literal["alarms", "presence", "health", "answer", "state", "renewal", "certificate"]
 MccTopic = Literal["alarms", "posts", "gateways", "commands", "answers"]
 
-_POST_TOPICS: frozenset[str] = frozenset(("alarms", "presence", "health", "answer", "state"))
+_POST_TOPICS: frozenset[str] = frozenset(get_args(PostTopic))
 _MCC_TOPICS: dict[str, str] = {
     "alarms": UUID_PATTERN,
     "posts": NAME_PATTERN,
@@ -32,6 +32,8 @@ NEVER_RETAINED: frozenset[tuple[str, str]] = frozenset(
         ("posts", "alarms"),
         ("posts", "health"),
         ("posts", "answer"),
+        ("posts", "renewal"),
+        ("posts", "certificate"),
         ("mcc", "commands"),
         ("mcc", "answers"),
     )

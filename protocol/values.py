@@ -43,6 +43,17 @@ LABEL_CHARS_MAX = 48
 NOTE_CHARS_MAX = 200
 Label = Annotated[str, Meta(pattern=TEXT_PATTERN, min_length=1, max_length=LABEL_CHARS_MAX)]
 Note = Annotated[str, Meta(pattern=TEXT_PATTERN, max_length=NOTE_CHARS_MAX)]
+# Binary structures of X.509 (DER) as base64: a request or certificate with a P-256 key has 300 to
+# 700 bytes.
+Der = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9+/]+={0,2}\Z",
+        min_length=4,
+        max_length=2000,
+        description="DER as base64",
+    ),
+]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z", max_length=16)]
 
 # 2**43 ms is 278 years of uptime.

@@ -88,6 +88,21 @@ class Mosquitto:
         assert self._process is not None
         self._process.send_signal(signal.SIGUSR1)
 
+    def reload(self) -> None:
+        """Let it read its access control list anew (SIGHUP)."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """kill -9: nothing is saved, nobody is told."""
         self._end(signal.SIGKILL)
@@ -123,15 +138,21 @@ class Mosquitto:
 
 
 class Wire:
-    """A TCP relay to a loopback port that can swallow everything: a half-open connection.
+    """A TCP relay to a loopback port that can mistreat what goes through.
 
     `with Wire(broker.port) as wire:` listens on `wire.port`. While `swallow` is set, bytes of both
-    directions are taken and thrown away, and no end of a connection is passed on.
+    directions are taken and thrown away, and no end of a connection is passed on: a half-open
+    connection. `delay_s` passes between the taking and the giving of each piece; `piece_bytes` is
+    the size of the pieces; after `cut_after_bytes` of one direction the connection is cut,
+    wherever in a packet that is. All of them can be changed at any time.
     """
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
         self.swallow = False
+        self.delay_s = 0.0
+        self.piece_bytes = 65536
+        self.cut_after_bytes: int | None = None
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._ends: list[socket.socket] = []
@@ -188,15 +209,22 @@ class Wire:
             self._run(self._relay, far, near)
 
     def _relay(self, source: socket.socket, sink: socket.socket) -> None:
+        passed_bytes = 0
         while True:
             try:
-                data = source.recv(65536)
+                data = source.recv(self.piece_bytes)
+                if self.delay_s:
+                    time.sleep(self.delay_s)
+                if self.cut_after_bytes is not None:
+                    data = data[: max(0, self.cut_after_bytes - passed_bytes)]
+                passed_bytes += len(data)
                 if self.swallow:
                     if data:
                         continue
                     return
                 if not data:
                     sink.shutdown(socket.SHUT_RDWR)
+                    source.shutdown(socket.SHUT_RDWR)
                     return
                 sink.sendall(data)
             except OSError:

@@ -48,6 +48,9 @@ class Rig:
     buzzer: str = "good"
     synchronised: bool = True
     button_closed: bool = False
+    nc_closed: bool | None = None
+    tamper_closed: bool | None = None
+    mains_closed: bool | None = None
 
     def __post_init__(self) -> None:
         """Start the post on what its disk holds."""
@@ -65,6 +68,9 @@ class Rig:
             cancel_closed=False,
             rng=Random(1),
             new_id=lambda: next(self.ids),
+            nc_closed=self.nc_closed,
+            tamper_closed=self.tamper_closed,
+            mains_closed=self.mains_closed,
         )
         self.send(Tick())
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from device.cli import PANEL_VERBS
 from device.settings import PostFile
+from hardware.panel import REQUESTS
 from process.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -66,13 +68,14 @@ def test_every_key_of_the_example_is_real_and_every_key_is_in_it(tmp_path: Path)
 def test_what_the_example_says_is_the_default_is_the_default(tmp_path: Path) -> None:
     plain = read_settings(EXAMPLE, PostFile)
     path = tmp_path / "post.toml"
-    examples_not_defaults = ("blue", "ca", "certificate", "key", "chip", "panel_socket")
+    examples_not_defaults = ("blue", "ca", "certificate", "key", "chip", "panel_socket", "nc_pin")
     text = "\n".join(
         line
         for line in with_every_key_on(EXAMPLE.read_text()).splitlines()
         if not line.startswith(tuple(f"{name} =" for name in examples_not_defaults))
     )
-    text = text.replace("[cancel]", "[cancel]\n#").replace("pin = 25", "")
+    for not_fitted in ("pin = 25", "pin = 6", "pin = 13"):
+        text = text.replace(f"\n{not_fitted}\n", "\n")
     path.write_text(text)
     assert read_settings(path, PostFile) == plain
 
@@ -152,6 +155,29 @@ def test_a_bad_edges_file_is_named_with_its_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "bad.edges" in done.stderr
     assert "2" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["wire"], "cut, short, ok"),
+        (["wire", "sever"], "cut, short, ok"),
+        (["tamper", "lost"], "open, close"),
+        (["mains", "open"], "lost, back"),
+        (["press", "hard"], "takes no argument"),
+        (["edges"], "needs a file"),
+    ],
+)
+def test_a_panel_verb_with_the_wrong_argument_says_what_it_takes(
+    tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    done = device("panel", "--socket", str(tmp_path / "no.sock"), *arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_the_command_line_knows_every_request_of_the_panel() -> None:
+    assert set(PANEL_VERBS) == set(REQUESTS)
 
 
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import itertools
 import msgspec
 import pytest
 
-from device.core import LINK, UNRESOLVED_MAX, Click, Commit, Edge, PostSettings, Sound
-from process.core import Drop, Publish
+from device.core import LINK, UNRESOLVED_MAX, Click, Commit, Edge, Loaded, PostSettings, Sound
+from process.core import Drop, Publish, Stop
 from protocol.messages import Alarm, Health, Presence
 from tests.device.rig import BOOT, POST_ID, Rig, listed
 
@@ -116,6 +116,26 @@ def test_after_the_resolution_three_presses_are_a_new_alarm_that_follows_nothing
     assert rig.newest.alarm.follows is None
 
 
+def test_when_a_call_is_over_the_next_presses_are_a_new_one_however_hasty() -> None:
+    rig = connected()
+    first = rig.press3()
+    rig.document(listed(first, "resolved", answered=0))
+    rig.document()
+    for _ in range(3):
+        rig.press(0.1, 1.2)
+    assert rig.newest.alarm_id != first
+
+
+def test_the_call_after_64_repeats_is_an_alarm_of_its_own() -> None:
+    rig = connected()
+    first = rig.press3()
+    for _ in range(65):
+        rig.advance(3)
+        rig.press3()
+    assert len(rig.post.held) == 2
+    assert rig.newest.alarm.follows == first
+
+
 # --- the outbox ----------------------------------------------------------------------------
 
 
@@ -146,6 +166,20 @@ def test_a_failing_disk_lets_the_call_out_at_once_and_is_tried_again() -> None:
     rig.advance(6)
     assert alarm_id in rig.held
     assert "disk_failing" not in rig.post.faults
+
+
+def test_alarms_of_a_disk_that_answers_late_are_offered_and_until_then_nothing_is_armed() -> None:
+    before = connected()
+    alarm_id = before.press3()
+    rig = Rig(boot_id=OTHER_BOOT)
+    rig.send(Loaded((), "disk_failing", unread=True))
+    rig.connect()
+    rig.document()
+    assert rig.lamp() == "out_of_order"
+    assert not rig.post.listening
+    rig.send(Loaded(tuple(before.held.values())))
+    assert len(rig.offers(alarm_id)) == 1
+    assert rig.lamp() == "calling"
 
 
 def test_only_one_write_is_under_way_however_often_the_button_is_pressed() -> None:
@@ -420,6 +454,16 @@ def test_scenario_19_no_sound_for_what_this_disk_never_held() -> None:
     assert rig.done(Sound) == []
 
 
+def test_a_sound_cut_short_by_an_orderly_end_does_not_come_again() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.buzzer = "slow"
+    rig.document(listed(alarm_id, "acknowledged", answered=0))
+    rig.send(Stop())
+    assert rig.held[alarm_id].sound == "sounded"
+    assert Rig(held=rig.held).done(Sound) == []
+
+
 def test_a_silent_post_shows_the_answer_and_makes_no_sound() -> None:
     rig = Rig(settings=PostSettings(POST_ID, -7.9, 112.6, "test", silent=True))
     rig.connect()
@@ -521,6 +565,8 @@ def test_a_button_closed_at_boot_is_not_pressed_and_is_stuck_after_30_s() -> Non
     rig.advance(1.1)
     assert "button_stuck" in rig.post.faults
     assert rig.done(Click) == []
+    rig.connect()
+    assert rig.lamp() == "out_of_order"  # the whole way answers, but nobody could call
     rig.send(Edge("button", rig.at_us, closed=False))
     rig.advance(1)
     assert "button_stuck" not in rig.post.faults
@@ -559,12 +605,49 @@ def test_an_unsynchronised_clock_is_said_with_the_alarm() -> None:
     assert rig.offers(alarm_id)[0].clock == "unsynchronised"
 
 
-def test_the_ring_is_written_with_alarms_and_at_least_every_five_minutes() -> None:
+def test_the_ring_is_written_with_alarms_and_at_least_every_quarter_of_an_hour() -> None:
     rig = connected()
-    rig.advance(301)
+    rig.advance(901)
     written = [event.what for commit in rig.done(Commit) for event in commit.ring]
     assert "started" in written
     assert "link_up" in written
+
+
+def test_a_quiet_post_lets_its_disk_prove_itself_every_quarter_of_an_hour_and_no_more() -> None:
+    rig = connected()
+    rig.advance(24 * 3600)
+    assert len(rig.done(Commit)) == 24 * 4
+
+
+def test_a_disk_that_fails_while_nobody_calls_is_a_fault_until_it_works_again() -> None:
+    rig = connected()
+    rig.disk = "failing"
+    rig.advance(901)
+    assert "disk_failing" in rig.post.faults
+    rig.disk = "good"
+    rig.advance(61)
+    assert "disk_failing" not in rig.post.faults
+
+
+def test_a_disk_that_hangs_while_nobody_calls_is_a_fault_until_it_answers() -> None:
+    rig = connected()
+    rig.disk = "hanging"
+    rig.advance(900 + 9)
+    assert "disk_hanging" not in rig.post.faults
+    rig.advance(2)
+    assert "disk_hanging" in rig.post.faults
+    rig.finish_commits()
+    assert "disk_hanging" not in rig.post.faults
+
+
+def test_a_failed_write_of_the_ring_alone_does_not_keep_the_post_awake() -> None:
+    rig = connected()
+    rig.disk = "failing"
+    rig.advance(901)
+    rig.advance(6)
+    wake_us = rig.post.wake_at_us()
+    assert wake_us is not None
+    assert wake_us > rig.at_us
 
 
 def test_an_alarm_message_never_exceeds_its_bound() -> None:
@@ -573,7 +656,7 @@ def test_an_alarm_message_never_exceeds_its_bound() -> None:
     for _ in range(70):
         rig.advance(3)
         rig.press3()
-    alarm = rig.newest.alarm
+    alarm = rig.post.held[0][0].alarm
     assert len(alarm.repeat_uptimes_ms) == 64
     assert len(msgspec.json.encode(alarm)) < 4096
     assert isinstance(alarm, Alarm)

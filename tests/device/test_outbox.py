@@ -8,14 +8,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from device.core import RING_EVENTS_MAX, Commit, CommitFailed, Committed, RingEvent
+from device.core import RING_EVENTS_MAX, Commit, CommitFailed, Committed, Loaded, RingEvent
 from device.held import Held
-from device.outbox import Outbox
+from device.outbox import Outbox, OutboxRefused
 from tests.device.rig import Rig
 
 Events = queue.SimpleQueue[object]
@@ -37,8 +38,8 @@ def with_id(one: Held, n: int) -> Held:
 def opened(path: Path) -> tuple[Outbox, Events, list[Held], str | None]:
     events: Events = queue.SimpleQueue()
     outbox = Outbox(path, events.put)
-    loaded, fault = outbox.open()
-    return outbox, events, loaded, fault
+    loaded = outbox.open()
+    return outbox, events, list(loaded.held), loaded.fault
 
 
 def test_what_was_committed_is_loaded_again_oldest_first(tmp_path: Path) -> None:
@@ -135,12 +136,74 @@ def test_a_place_where_no_file_can_be_made_leaves_the_post_its_memory(tmp_path: 
     assert outbox.alive()
     (tmp_path / "file").unlink()
     outbox.commit(Commit(2, (held(),), (), ()))
+    assert events.get(timeout=5) == Loaded(())
     assert events.get(timeout=5) == Committed(2)
     outbox.close(5)
 
 
+def test_alarms_on_a_disk_that_answers_late_are_delivered_then(tmp_path: Path) -> None:
+    path = tmp_path / "post.db"
+    one = held()
+    first, events, _, _ = opened(path)
+    first.commit(Commit(1, (one,), (), ()))
+    events.get(timeout=5)
+    first.close(5)
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("PRAGMA locking_mode=EXCLUSIVE")
+    blocker.execute("BEGIN EXCLUSIVE")
+    outbox = Outbox(path, events.put)
+    loaded = outbox.open()
+    assert (loaded.held, loaded.fault, loaded.unread) == ((), "disk_failing", True)
+    blocker.close()
+    outbox.commit(Commit(1, (), (), ()))
+    assert events.get(timeout=5) == Loaded((one,))
+    assert events.get(timeout=5) == Committed(1)
+    outbox.close(5)
+
+
+def test_damage_to_the_ring_costs_no_alarm(tmp_path: Path) -> None:
+    path = tmp_path / "post.db"
+    one = held()
+    first, events, _, _ = opened(path)
+    first.commit(Commit(1, (one,), (), (RingEvent("2026-01-01T00:00:00.000Z", 1, "press"),)))
+    events.get(timeout=5)
+    first.close(5)
+    with sqlite3.connect(path) as database:
+        (root,) = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name='ring'"
+        ).fetchone()
+    whole = bytearray(path.read_bytes())
+    whole[(root - 1) * 4096 : (root - 1) * 4096 + 200] = b"\xff" * 200
+    path.write_bytes(whole)
+    outbox, _, loaded, fault = opened(path)
+    outbox.close(5)
+    assert (loaded, fault) == ([one], "disk_replaced")
+    outbox, _, loaded, fault = opened(path)
+    outbox.close(5)
+    assert (loaded, fault) == ([one], None)
+
+
+def test_a_file_that_is_no_outbox_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("buy milk")
+    with pytest.raises(OutboxRefused, match=r"notes\.txt is not an outbox"):
+        opened(path)
+    assert path.read_text() == "buy milk"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_two_posts_do_not_share_an_outbox(tmp_path: Path) -> None:
+    path = tmp_path / "post.db"
+    first = opened(path)[0]
+    with pytest.raises(OutboxRefused, match="in use by another post"):
+        opened(path)
+    first.close(5)
+    opened(path)[0].close(5)
+
+
 WRITER = """
 import sys
+import threading
 from pathlib import Path
 from tests.device.test_outbox import held, with_id, opened
 from device.core import Commit
@@ -174,3 +237,51 @@ def test_kill_9_at_random_instants_loses_nothing_that_was_acknowledged(tmp_path:
         assert fault is None
         ids = {int(one.alarm_id[:8], 16) for one in loaded}
         assert set(range(max(1, last - 18), last + 1)) <= ids
+
+
+class OnHangingDisk(Outbox):
+    """An outbox whose disk answers only when it is let go."""
+
+    let_go: threading.Event
+
+    def _open(self) -> Loaded:
+        self.let_go.wait()
+        return super()._open()
+
+
+def test_a_disk_that_hangs_at_the_start_leaves_the_post_with_its_memory_until_it_answers(
+    tmp_path: Path,
+) -> None:
+    events: Events = queue.SimpleQueue()
+    outbox = OnHangingDisk(tmp_path / "post.db", events.put)
+    outbox.let_go = threading.Event()
+    assert outbox.open(patience_s=0.01) == Loaded((), "disk_hanging", unread=True)
+    outbox.commit(Commit(1, (held(),), (), ()))
+    outbox.let_go.set()
+    assert [events.get(timeout=5) for _ in range(2)] == [Loaded(()), Committed(1)]
+    outbox.close(5)
+
+
+def test_a_write_of_nothing_reaches_the_disk_so_that_it_proves_itself(tmp_path: Path) -> None:
+    path = tmp_path / "post.db"
+    outbox, events, _, _ = opened(path)
+    outbox.commit(Commit(1, (held(),), (), ()))
+    events.get(timeout=5)
+    wal = path.with_name("post.db-wal")
+    before = wal.stat().st_size
+    outbox.commit(Commit(2, (), (), ()))
+    assert events.get(timeout=5) == Committed(2)
+    assert wal.stat().st_size > before
+    outbox.close(5)
+
+
+def test_a_day_of_probes_writes_less_than_a_megabyte(tmp_path: Path) -> None:
+    path = tmp_path / "post.db"
+    outbox, events, _, _ = opened(path)
+    outbox.commit(Commit(1, (held(),), (), ()))
+    for write in range(2, 2 + 24 * 4):
+        outbox.commit(Commit(write, (), (), ()))
+    for _ in range(1 + 24 * 4):
+        events.get(timeout=5)
+    assert path.with_name("post.db-wal").stat().st_size < 500_000
+    outbox.close(5)

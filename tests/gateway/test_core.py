@@ -20,7 +20,7 @@ from gateway.core import (
     NotSent,
     Recall,
 )
-from process.core import Acknowledge, LinkUp, Publish
+from process.core import Acknowledge, Drop, LinkUp, Publish
 from protocol.messages import (
     HELD_MAX,
     Answer,
@@ -29,6 +29,7 @@ from protocol.messages import (
     MccPost,
     PostState,
 )
+from protocol.topics import Address
 from protocol.values import timestamp, wall_ms
 from tests.gateway.rig import (
     ALARM,
@@ -86,6 +87,25 @@ def test_while_the_journal_fails_no_post_is_told_that_a_call_would_be_seen() -> 
     assert not rig.published(Answer)[-1].mcc_answers
 
 
+def test_while_the_journal_hangs_no_post_is_told_that_a_call_would_be_seen() -> None:
+    rig = Rig()
+    rig.beat()
+    rig.disk = "hanging"
+    rig.offer()
+    rig.advance(2.9)
+    rig.heartbeat()
+    assert rig.published(Answer)[-1].mcc_answers
+    rig.advance(0.2)
+    rig.heartbeat()
+    assert not rig.published(Answer)[-1].mcc_answers
+    assert "journal_hanging" in rig.gateway_document().faults
+
+    rig.finish_commits()
+    rig.heartbeat()
+    assert rig.published(Answer)[-1].mcc_answers
+    assert "journal_hanging" not in rig.gateway_document().faults
+
+
 def test_a_commit_that_failed_after_all_is_merged_with_what_it_left_behind() -> None:
     rig = Rig(disk="failing")
     rig.offer()
@@ -136,7 +156,7 @@ def test_what_waits_for_one_alarm_is_bounded_and_the_rest_stays_unacknowledged()
 def test_beyond_the_bound_of_uncommitted_alarms_the_newest_offer_is_not_taken() -> None:
     rig = Rig(disk="hanging")
     for n in range(PENDING_MAX):
-        rig.offer(some_id(n))
+        rig.offer(some_id(n), post=f"mlg-test-rw{n // 100}")
     receipt = rig.offer(some_id(PENDING_MAX))
     rig.disk = "good"
     rig.finish_commits()
@@ -530,6 +550,68 @@ def test_without_receipts_the_mcc_answers_while_its_broker_does() -> None:
     assert not rig.published(Answer)[-1].mcc_answers
 
 
+def test_posts_are_told_when_the_mcc_begins_to_answer() -> None:
+    rig = Rig()
+    rig.heartbeat()
+    rig.forget()
+    rig.beat()
+    assert [answer.mcc_answers for answer in rig.published(Answer)] == [True]
+    rig.beat()
+    assert len(rig.published(Answer)) == 1
+
+
+@pytest.mark.parametrize("how", ["link down", "no beats", "journal failing", "journal hanging"])
+def test_posts_are_told_at_once_when_the_mcc_answers_no_more(how: str) -> None:
+    rig = Rig()
+    rig.heartbeat()
+    rig.heartbeat(post=OTHER_POST)
+    rig.beat()
+    rig.forget()
+    match how:
+        case "link down":
+            rig.disconnect("mcc")
+        case "no beats":
+            rig.advance(25)
+            assert rig.published(Answer) == []
+            rig.advance(0.1)
+        case "journal failing":
+            rig.disk = "failing"
+            rig.offer()
+        case "journal hanging":
+            rig.disk = "hanging"
+            rig.offer()
+            rig.advance(3)
+    told = rig.published(Answer)
+    assert {answer.post for answer in told} == {POST, OTHER_POST}
+    assert len(told) == 2
+    assert not any(answer.mcc_answers for answer in told)
+
+
+def test_what_changed_while_the_posts_link_was_down_is_told_when_it_is_up() -> None:
+    rig = Rig()
+    rig.heartbeat()
+    rig.beat()
+    rig.disconnect("posts")
+    rig.disconnect("mcc")
+    rig.forget()
+    rig.connect("posts")
+    assert [answer.mcc_answers for answer in rig.published(Answer)] == [False]
+
+
+def test_answers_to_many_posts_are_paced() -> None:
+    rig = Rig()
+    for n in range(SAY_BURST + 1_000):
+        rig.heartbeat(post=f"mlg-test-rw{n}")
+    rig.beat()
+    rig.advance(1)
+    rig.beat()
+    rig.forget()
+    rig.disconnect("mcc")
+    assert len(rig.published(Answer)) == SAY_BURST
+    rig.advance(1)
+    assert len(rig.published(Answer)) == SAY_BURST + 1_000
+
+
 # --- presence ------------------------------------------------------------------------------
 
 
@@ -573,9 +655,32 @@ def test_posts_are_documented_on_transitions_only() -> None:
     for _ in range(20):
         rig.advance(30)
         rig.heartbeat()
+        rig.beat()
     assert rig.published(MccPost) == []
     rig.heartbeat(faults=("button_worn",))
     assert rig.post_document().faults == ("button_worn",)
+
+
+def test_a_link_on_which_not_even_our_own_documents_come_back_is_opened_anew() -> None:
+    rig = Rig()
+    rig.heartbeat()
+    rig.forget()
+    rig.advance(41)
+    assert [document.post for document in rig.published(PostState)] == [POST]
+    assert rig.done(Drop) == []
+    rig.advance(20)
+    assert {drop.link for drop in rig.done(Drop)} == {"posts", "mcc"}
+
+
+def test_the_echo_of_a_document_shows_that_a_quiet_link_hears() -> None:
+    rig = Rig()
+    rig.heartbeat()
+    rig.forget()
+    for _ in range(20):
+        rig.advance(30)
+        rig.hear(PostState(post=POST, at=timestamp(rig.now.wall_ms)), Address("posts", "state", POST))
+        rig.beat()
+    assert rig.done(Drop) == []
 
 
 def test_after_a_start_known_posts_are_unknown_for_one_window() -> None:

@@ -24,7 +24,7 @@ from gateway.core import (
     Recall,
     Recalled,
 )
-from gateway.journal import KEPT_MS, Journal, JournalUnusable, Opened
+from gateway.journal import Journal, JournalUnusable, Opened
 from gateway.record import AlarmRecord, history, new_record
 from hardware.clock import Now
 from protocol.values import timestamp
@@ -38,14 +38,14 @@ WAIT_S = 10.0
 class Room:
     """A journal in a directory, and the events that it delivers."""
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / "journal.db"
+    def __init__(self, directory: Path, name: str = "journal.db") -> None:
+        self.path = directory / name
         self.events: SimpleQueue[object] = SimpleQueue()
         self.journal = Journal(f"sqlite:///{self.path}", self.events.put)
         self._token = 0
 
     def open(self) -> Opened:
-        return self.journal.open(WALL_MS)
+        return self.journal.open()
 
     def commit(self, *records: AlarmRecord, is_new: bool = True, **meta: str) -> int:
         self._token += 1
@@ -234,7 +234,18 @@ def test_a_damaged_file_is_set_aside_and_a_new_journal_begun(tmp_path: Path, dam
     assert opened.faults == ("journal_replaced",)
     assert opened.journal_id != first.journal_id
     assert opened.records == ()
-    assert len(list(tmp_path.glob("journal.db.corrupt-*"))) >= 1
+    assert len(list(tmp_path.glob("journal.db.damaged-*"))) >= 1
+
+
+def test_a_file_that_was_never_a_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("the plan for the night watch\n" * 400)
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(JournalUnusable, match=r"notes\.txt is not a Kentongan store"):
+            Journal(f"sqlite:///{path}", lambda _: None).open()
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_one_damaged_row_costs_only_itself_and_is_replaced_by_the_next_offer(
@@ -289,19 +300,11 @@ def test_an_older_copy_of_itself_gets_a_new_journal_id(tmp_path: Path) -> None:
     assert (again.journal_id, again.faults) == (restored.journal_id, ())
 
 
-def test_alarms_beyond_three_years_are_pruned_unless_something_is_still_to_be_said(
-    tmp_path: Path,
-) -> None:
-    room = Room(tmp_path)
-    room.open()
-    room.commit(dead(some_id(1)), record(some_id(2)))
-    room.event()
-    room.close()
-    later = Journal(f"sqlite:///{room.path}", room.events.put)
-    later.open(WALL_MS + KEPT_MS + 10_000)
-    later.close(WAIT_S)
-    assert room.rows("SELECT alarm_id FROM alarms") == [(some_id(2),)]
-    assert room.rows("SELECT DISTINCT alarm_id FROM history") == [(some_id(2),)]
+def test_a_url_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    journal = Journal("postgresql+psycopg://user:secret@host:port/x", lambda _: None)
+    with pytest.raises(JournalUnusable, match=r"host:port/x cannot be used") as refused:
+        journal.open()
+    assert "secret" not in str(refused.value)
 
 
 def test_a_second_process_on_the_same_journal_is_refused(tmp_path: Path) -> None:
@@ -319,7 +322,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     journal = Journal(f"sqlite:///{tmp_path}/file/journal.db", lambda _: None)
     with pytest.raises(JournalUnusable, match=r"journal\.db cannot be used"):
-        journal.open(WALL_MS)
+        journal.open()
 
 
 def test_a_journal_that_turns_read_only_fails_commits_and_does_not_die(tmp_path: Path) -> None:
@@ -344,12 +347,12 @@ def test_a_journal_of_a_newer_gateway_is_left_alone(tmp_path: Path) -> None:
     room.open()
     room.close()
     connection = sqlite3.connect(room.path)
-    connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
+    connection.execute("UPDATE alembic_version SET version_num = '0099'")
     connection.commit()
     connection.close()
-    with pytest.raises(JournalUnusable, match="schema 99"):
+    with pytest.raises(JournalUnusable, match="schema 0099"):
         Room(tmp_path).open()
-    assert list(tmp_path.glob("*.corrupt-*")) == []
+    assert list(tmp_path.glob("*.damaged-*")) == []
 
 
 WRITER = """

@@ -156,3 +156,10 @@ def test_a_closed_buzzer_refuses(pins: MockPins) -> None:
 def test_an_impossible_sound_is_refused(pattern: Sound) -> None:
     with pytest.raises(ValueError, match="sound"):
         check_sound(pattern)
+
+
+def test_a_buzzer_lives_until_it_is_closed(pins: MockPins) -> None:
+    buzzer = Buzzer(pins, NUMBER)
+    assert buzzer.alive()
+    buzzer.close()
+    assert not buzzer.alive()

@@ -167,3 +167,10 @@ def test_a_closed_lamp_is_dark_and_stays_dark(pins: MockPins) -> None:
     lamp.flash()
     lamp.show(RED_BLINK)
     assert _lit(pins) == (0, 0, 0)
+
+
+def test_a_lamp_lives_until_it_is_closed(pins: MockPins) -> None:
+    lamp = Lamp(pins, RED, GREEN, BLUE)
+    assert lamp.alive()
+    lamp.close()
+    assert not lamp.alive()

@@ -105,6 +105,78 @@ def test_a_post_without_a_cancel_key_says_so(tmp_path: Path) -> None:
     post.panel.close()
 
 
+NC, TAMPER, MAINS = 5, 6, 13
+
+
+@pytest.fixture
+def wired(tmp_path: Path) -> Iterator[tuple[str, MockPins]]:
+    """A panel of a post with everything fitted, at rest."""
+    pins = MockPins()
+    Button(pins, BUTTON, lambda at_us, closed: None)
+    pins.close_loops((NC, TAMPER, MAINS))
+    path = str(tmp_path / "panel")
+    panel = Panel(path, pins, BUTTON, CANCEL, dict, button_nc=NC, tamper=TAMPER, mains=MAINS)
+    yield path, pins
+    panel.close()
+
+
+def test_a_press_moves_both_contacts_of_a_pair(wired: tuple[str, MockPins]) -> None:
+    path, pins = wired
+    assert (pins.level(BUTTON), pins.level(NC)) == (1, 0)
+    ask(path, {"request": "press"})
+    assert (pins.level(BUTTON), pins.level(NC)) == (0, 1)
+    ask(path, {"request": "release"})
+    assert (pins.level(BUTTON), pins.level(NC)) == (1, 0)
+
+
+@pytest.mark.parametrize(("to", "level"), [("cut", 1), ("short", 0)])
+def test_a_fault_of_the_wires_hides_the_finger_until_it_is_mended(
+    wired: tuple[str, MockPins], to: str, level: int
+) -> None:
+    path, pins = wired
+    ask(path, {"request": "wire", "to": to})
+    assert (pins.level(BUTTON), pins.level(NC)) == (level, level)
+    ask(path, {"request": "press"})
+    assert (pins.level(BUTTON), pins.level(NC)) == (level, level)
+    ask(path, {"request": "wire", "to": "ok"})
+    assert (pins.level(BUTTON), pins.level(NC)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "away", "back"),
+    [("tamper", TAMPER, "open", "close"), ("mains", MAINS, "lost", "back")],
+)
+def test_lid_and_mains_open_their_loop_and_close_it(
+    wired: tuple[str, MockPins], name: str, number: int, away: str, back: str
+) -> None:
+    path, pins = wired
+    ask(path, {"request": name, "to": away})
+    assert pins.level(number) == 1
+    ask(path, {"request": name, "to": back})
+    assert pins.level(number) == 0
+
+
+@pytest.mark.parametrize("to", [None, "", 3, ["cut"], "open"])
+def test_what_a_wire_cannot_do_is_refused(wired: tuple[str, MockPins], to: object) -> None:
+    with pytest.raises(PanelError, match="cut or short or ok"):
+        ask(wired[0], {"request": "wire", "to": to})
+
+
+@pytest.mark.parametrize(
+    ("request_", "key"),
+    [
+        ({"request": "wire", "to": "cut"}, r"\[button\] nc_pin"),
+        ({"request": "tamper", "to": "open"}, r"\[tamper\] pin"),
+        ({"request": "mains", "to": "lost"}, r"\[mains\] pin"),
+    ],
+)
+def test_an_input_that_is_not_fitted_is_named_with_its_key(
+    post: Post, request_: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(PanelError, match=key):
+        ask(post.path, request_)
+
+
 def test_status_is_what_the_service_says(post: Post) -> None:
     post.said = {"lamp": "calling", "alarms": [{"id": "x", "state": "raised", "committed": True}]}
     assert ask(post.path, {"request": "status"}) == post.said

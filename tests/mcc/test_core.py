@@ -286,6 +286,20 @@ def test_a_single_command_does_not_beat_because_nobody_watches() -> None:
     assert desk.published("beat") == []
 
 
+@pytest.mark.parametrize("watching", [True, False])
+def test_a_gateway_that_comes_back_gets_the_commands_that_wait_at_once(watching: bool) -> None:
+    desk = Desk(watching=watching).up()
+    desk.hear(document(1))
+    desk.send(NewCommands((command(10, "acknowledge", alarm_id=uid(1)),)))
+    desk.hear(gateway(online=False))
+    desk.run(16)  # by now the pauses have grown
+    desk.forget()
+    desk.hear(gateway())
+    assert [one.command_id for one in desk.published("acknowledge")] == [uid(10)]
+    desk.run(1)
+    assert len(desk.published("acknowledge")) == 2
+
+
 def test_a_retained_document_proves_no_gateway_alive() -> None:
     desk = Desk()
     desk.send(LinkUp("mcc", "c1"))

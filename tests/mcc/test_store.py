@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -185,8 +186,37 @@ def test_a_damaged_file_is_set_aside_and_a_new_store_begins_loudly(
     with Store(path) as store:
         assert store.claim() != before
         assert store.alarms(9) == ()
-    assert len(list(tmp_path.glob("mcc.db.corrupt-*"))) == 1
+    assert len(list(tmp_path.glob("mcc.db.damaged-*"))) == 1
     assert "level=error event=store_replaced" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["notes", "another program's"])
+def test_a_file_that_was_never_a_store_is_refused_and_left_as_it_is(
+    tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "notes.txt"
+    if what == "notes":
+        path.write_text("the plan for the night watch\n" * 400)
+    else:
+        with contextlib.closing(sqlite3.connect(path)) as sql:
+            sql.execute("CREATE TABLE alarms (of_a_clock TEXT)")
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=r"notes\.txt is not a Kentongan store"):
+            Store(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_store_that_may_not_be_replaced_stays_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "mcc.db"
+    claimed(path)
+    path.write_bytes(b"this was never a database\n" * 400)
+    before = path.read_bytes()
+    with pytest.raises(StoreUnavailable, match="is damaged"):
+        Store(path, replaces=False)
+    assert path.read_bytes() == before
+    assert list(tmp_path.glob("*.damaged-*")) == []
 
 
 def test_damage_inside_the_file_is_found_by_the_holder_of_the_link(tmp_path: Path) -> None:
@@ -198,7 +228,7 @@ def test_damage_inside_the_file_is_found_by_the_holder_of_the_link(tmp_path: Pat
         body[page * 4096 : page * 4096 + 512] = b"\xff" * 512
     path.write_bytes(body)
     assert claimed(path) != before
-    assert len(list(tmp_path.glob("mcc.db.corrupt-*"))) == 1
+    assert len(list(tmp_path.glob("mcc.db.damaged-*"))) == 1
 
 
 def test_a_damaged_file_in_use_is_not_moved_away(tmp_path: Path) -> None:

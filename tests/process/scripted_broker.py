@@ -69,7 +69,8 @@ class ScriptedBroker:
         if packet == CONNECT:
             client.sendall(CONNACK_OK)
         elif packet == SUBSCRIBE:
-            client.sendall(bytes([0x90, 4]) + body[:2] + bytes([0, self._subscribe_code]))
+            codes = bytes([self._subscribe_code]) * _filters(body)
+            client.sendall(bytes([0x90, 3 + len(codes)]) + body[:2] + b"\0" + codes)
         elif packet == PINGREQ:
             client.sendall(PINGRESP)
         elif packet == PUBLISH:
@@ -77,6 +78,15 @@ class ScriptedBroker:
             if self._acknowledges:
                 end_of_topic = 2 + int.from_bytes(body[:2], "big")
                 client.sendall(bytes([0x40, 2]) + body[end_of_topic : end_of_topic + 2])
+
+
+def _filters(body: bytes) -> int:
+    """How many topic filters a SUBSCRIBE asks for; its properties are fewer than 128 bytes."""
+    at, count = 3 + body[2], 0
+    while at < len(body):
+        at += 2 + int.from_bytes(body[at : at + 2], "big") + 1
+        count += 1
+    return count
 
 
 def _length(stream: BinaryIO) -> int:

@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 import pytest
 
+from process import link as link_module
 from process.core import LinkDown, LinkUp
 from process.events import EventQueue
 from process.link import (
     IN_FLIGHT_MAX,
+    PAUSE_MAX_S,
     PAYLOAD_BYTES_MAX,
     Link,
     LinkSettings,
@@ -195,6 +197,81 @@ def test_a_dropped_link_comes_back_as_another_connection(broker: Mosquitto) -> N
         down = owner.next(LinkDown)
         assert (down.connection, down.reason) == (before, "heartbeats are not answered")
         assert owner.next(LinkUp).connection != before
+
+
+class _Outcomes:
+    """Sessions without a broker: each attempt ends as the script says, and waits take no time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *script: tuple[float | None, bool]) -> None:
+        """Each attempt: for how many seconds it was up (None: never), and if it broke silently."""
+        self.waits_s: list[float] = []  # the pause after each attempt
+        self.reasons: list[str] = []
+        self._script = list(script)
+        outcomes = self
+
+        class Session:
+            def __init__(self, _link: Link, connection: str) -> None:
+                self.connection = connection
+                lasted_s, self.closed_silently = outcomes._script.pop(0)
+                self.up_at_s = None if lasted_s is None else time.monotonic() - lasted_s
+
+            def run(self) -> str:
+                return "ended"
+
+            def close(self) -> None:
+                pass
+
+        monkeypatch.setattr(link_module, "_Session", Session)
+        monkeypatch.setattr(link_module.random, "uniform", lambda low, high: high)
+        settings = LinkSettings(parse_mqtt_url("mqtt://127.0.0.1"), "card", 20)
+        self.link = Link(
+            "posts", settings, subscriptions=(), will=lambda _: None, deliver=self._deliver
+        )
+        self.link._stopping = self  # type: ignore[assignment]
+        self.link._run()
+
+    def _deliver(self, event: object, droppable: bool) -> bool:
+        assert isinstance(event, LinkDown)
+        self.reasons.append(event.reason)
+        return True
+
+    def is_set(self) -> bool:
+        return not self._script
+
+    def wait(self, timeout: float) -> bool:
+        self.waits_s.append(timeout)
+        return self.is_set()
+
+
+def test_pauses_grow_while_the_broker_is_away_and_never_beyond_eight_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = _Outcomes(monkeypatch, *[(None, False)] * 12)
+    assert seen.waits_s[:5] == [0.5, 1, 2, 4, 8]
+    assert set(seen.waits_s[5:]) == {PAUSE_MAX_S} == {8}
+
+
+def test_after_a_connection_that_came_up_pauses_start_small_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    away = [(None, False)] * 6
+    seen = _Outcomes(monkeypatch, *away, (1, True), (None, False), (None, False), (40, True), *away)
+    assert seen.waits_s[6:9] == [0.5, 0.5, 1]
+    assert seen.waits_s[9] == 0.5
+
+
+def test_an_identity_that_is_taken_over_again_and_again_comes_back_ever_slower(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = _Outcomes(monkeypatch, *[(0.1, True)] * 12)
+    assert seen.waits_s[:4] == [0.5, 1.5, 2.5, 3.5]
+    assert max(seen.waits_s) == PAUSE_MAX_S + 0.5
+    assert seen.reasons[2] == "kicked off 3 times: does another device use card?"
+
+
+def test_a_broker_that_dies_again_and_again_is_no_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = _Outcomes(monkeypatch, *[(5, True), (None, False)] * 6)
+    assert set(seen.reasons) == {"ended"}
 
 
 # --- subscriptions ----------------------------------------------------------------------------

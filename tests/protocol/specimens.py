@@ -19,6 +19,7 @@ from protocol.messages import (
     Action,
     Alarm,
     Answer,
+    Certificate,
     Command,
     CommandAnswer,
     Health,
@@ -34,6 +35,7 @@ from protocol.messages import (
     Presence,
     Raised,
     Receipted,
+    Renewal,
     Step,
     Steps,
     TestWindow,
@@ -183,6 +185,8 @@ EXAMPLES: dict[str, tuple[Message, ...]] = {
             selftest_due=LATER,
         ),
     ),
+    "posts/renewal": (Renewal(post=POST, request="MIHuMIGVAgEAMDMx"),),
+    "posts/certificate": (Certificate(post=POST, certificate="MIIBkDCCATegAwIBAgIU"),),
     "mcc/alarms": (mcc_alarm(),),
     "mcc/posts": (
         MccPost(
@@ -323,7 +327,9 @@ def _legal(of: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.StrType(pattern=str(pattern)) if pattern == TEXT_PATTERN:
             return st.text(_TEXT, min_size=of.min_length or 0, max_size=of.max_length)
         case inspect.StrType(pattern=str(pattern)):
-            return st.from_regex(re.compile(pattern), fullmatch=True)
+            longest = of.max_length or 0
+            texts = st.from_regex(re.compile(pattern), fullmatch=True)
+            return texts.filter(lambda text: (of.min_length or 0) <= len(text) <= longest)
         case inspect.IntType():
             return st.integers(of.ge, of.le)
         case inspect.FloatType():

@@ -154,6 +154,8 @@ def test_presses_and_commands_are_never_retained_and_documents_are() -> None:
         "posts/alarms",
         "posts/health",
         "posts/answer",
+        "posts/renewal",
+        "posts/certificate",
         "mcc/commands",
         "mcc/answers",
     }
