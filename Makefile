@@ -8,7 +8,7 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint schemas bench clean mosquitto
+.PHONY: help demo test test-systemd lint fuzz schemas bench clean packages
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,13 +23,17 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp $(INPUTS)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-mosquitto:
-	@PATH=$$PATH:/usr/sbin command -v mosquitto >/dev/null || { \
+# What the tests need beside Python: a real broker, network namespaces, a real systemd.
+PACKAGES := mosquitto mosquitto-clients iproute2 iptables procps gcc libc6-dev systemd-container mmdebstrap
+packages:
+	@missing=; for package in $(PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ]; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients >/dev/null; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	  else \
-	    echo "The tests need mosquitto: sudo apt-get install mosquitto mosquitto-clients"; exit 1; \
-	  fi; }
+	    echo "The tests need more packages: sudo apt-get install$$missing"; exit 1; \
+	  fi; fi
 
 demo: $(VENV)/demo.stamp ## the whole story on this machine: button to command centre and back
 	@$(BIN)/python -m demo
@@ -40,13 +44,19 @@ lint: $(VENV)/dev.stamp ## ruff, mypy --strict, and the arrows between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: mosquitto lint ## everything that must hold before a change lands
-	$(BIN)/pytest
+test: packages lint ## everything that must hold before a change lands
+	$(BIN)/pytest -n 3 --dist worksteal
+
+fuzz: $(VENV)/dev.stamp ## hostile messages, sentences, settings and databases, two processes, minutes
+	$(BIN)/python -m tests.fuzz
+
+test-systemd: packages $(VENV)/dev.stamp ## the services under a real systemd (root)
+	$(BIN)/pytest tests/systemd/booted.py
 
 schemas: $(VENV)/dev.stamp ## write docs/protocol/ from the code
 	$(BIN)/python -m protocol.schema docs/protocol
 
-bench: mosquitto $(VENV)/dev.stamp ## how long from the third press to the command centre, against a floor
+bench: packages $(VENV)/dev.stamp ## how long from the third press to the command centre, against a floor
 	@$(BIN)/python -m benchmarks
 
 clean: ## remove what these targets made

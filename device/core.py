@@ -579,6 +579,10 @@ class Post:
         if event.unread:
             self._probe_at_us = min(self._probe_at_us, now.uptime_us + DISK_RETRY_US)
             return
+        self._stored.update(held.alarm_id for held in event.held)
+        if event.fault == "disk_replaced":
+            # The new file has only what could be read of the old one.
+            self._dirty.update(self._tracks)
         since_us = now.uptime_us
         older = {
             held.alarm_id: Track(held, told=held, on_disk=True, unlisted_since_us=since_us)

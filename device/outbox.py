@@ -20,7 +20,15 @@ import msgspec
 
 from device.core import RING_EVENTS_MAX, Commit, CommitFailed, Committed, Loaded
 from device.held import Held
-from process.database import FILE_ERRORS, NewerVersion, bring_up, is_damage, set_aside
+from process.database import (
+    FILE_ERRORS,
+    NewerVersion,
+    bring_up,
+    found_corrupt,
+    is_damage,
+    note_corrupt,
+    set_aside,
+)
 from process.log import log
 
 # Step n turns a file of version n into one of version n + 1; a step is never changed afterwards.
@@ -189,6 +197,8 @@ class Outbox:
                 self._write(commit)
             except (*FILE_ERRORS, NewerVersion, OutboxRefused) as error:
                 self._disconnect()
+                if note_corrupt(self._path, error):
+                    self._read = False  # the next write begins a new file
                 self._deliver(CommitFailed(commit.write, f"{type(error).__name__}: {error}"))
             else:
                 self._deliver(Committed(commit.write))
@@ -218,6 +228,8 @@ class Outbox:
             connection.execute("PRAGMA journal_size_limit=1048576")
             bring_up(connection, _STEPS)
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if found_corrupt(self._path):
+                verdict = "a write found it so"
             if verdict != "ok":
                 raise sqlite3.DatabaseError(f"malformed: {verdict}")
             rows = connection.execute(

@@ -41,7 +41,15 @@ from gateway.core import (
     RecallFailed,
 )
 from gateway.record import AlarmRecord
-from process.database import FILE_ERRORS, ForeignFile, is_damage, require_ours, set_aside
+from process.database import (
+    FILE_ERRORS,
+    ForeignFile,
+    found_corrupt,
+    is_damage,
+    note_corrupt,
+    require_ours,
+    set_aside,
+)
 from process.log import log, masked
 from process.restored import SEQUENCE_MAX, Sequence
 from protocol.states import RANK
@@ -122,6 +130,7 @@ class Journal:
         self._sequence: Sequence | None = None
         self._lock_file: int | None = None
         self._commits = 0
+        self._corrupt = False
         self._work: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         dialect: Any = sqlite if self._path is not None else postgresql
@@ -203,6 +212,8 @@ class Journal:
             if not is_new and self._path is not None and self._connection is None:
                 verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
                 connection.rollback()
+                if found_corrupt(self._path):
+                    verdict = "a commit found it so"
                 if verdict != "ok":
                     raise _Damaged(str(verdict))
         except BaseException:
@@ -314,6 +325,8 @@ class Journal:
                 self._deliver(self._write(commits))
             for question in questions:
                 self._deliver(self._answer(question))
+            # What dies with it is the process, and the next one begins a new journal.
+            going = going and not self._corrupt
         self._disconnect()
         self._release()
 
@@ -322,7 +335,7 @@ class Journal:
         try:
             existing = self._transact(commits)
         except _ERRORS as error:
-            self._disconnect()
+            self._fail(error)
             return CommitFailed(tokens, _why(error))
         self._note()
         return Committed(tokens, tuple(existing))
@@ -363,12 +376,17 @@ class Journal:
                     return Pruned(_prune(connection, question))
                 return _page(connection, question)
         except _ERRORS as error:
-            self._disconnect()
+            self._fail(error)
             if isinstance(question, Lookup):
                 return LookupFailed(question.alarm_id, _why(error))
             if isinstance(question, Prune):
                 return PruneFailed(_why(error))
             return RecallFailed(_why(error))
+
+    def _fail(self, error: Exception) -> None:
+        self._disconnect()
+        if self._path is not None and note_corrupt(self._path, _cause(error)):
+            self._corrupt = True
 
     def _connected(self) -> sa.Connection:
         if self._connection is None:
@@ -546,11 +564,17 @@ def _number(digits: str) -> int:
     return min(int(digits), SEQUENCE_MAX - 1) if digits.isdecimal() else 0
 
 
+def _cause(error: Exception) -> BaseException:
+    """What the driver said, without SQLAlchemy's words around it."""
+    cause: BaseException | None = getattr(error, "orig", None)
+    return cause or error
+
+
 def _is_damage(error: Exception) -> bool:
-    return isinstance(error, _Damaged) or is_damage(getattr(error, "orig", None) or error)
+    return isinstance(error, _Damaged) or is_damage(_cause(error))
 
 
 def _why(error: Exception) -> str:
     """One line: SQLAlchemy's own text holds the statement and its values."""
-    cause = getattr(error, "orig", None) or error
+    cause = _cause(error)
     return f"{type(cause).__name__}: {cause}"[:300]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import tomllib
@@ -141,6 +142,9 @@ def _provision(authority: Authority, settings: GatewayFile, options: argparse.Na
     identities = _wanted(options)
     out = options.out or Path(f"{options.id}.kentongan")
     extra = _settings_of_post(settings, options) if options.role == "post" else ""
+    # Before a certificate is made, and another revoked for it.
+    if out.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
+        raise _Wrong(f"--out {out}: it cannot be written there")
     issued = [authority.provision(identity, _wall_ms()) for identity in identities]
     _write_bundle(authority, options.role, options.id, issued, extra, out)
     wrong = _bring_about(

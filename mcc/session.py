@@ -41,6 +41,7 @@ QUEUE_RESERVED = 256  # for the link's state, commits and Stop: a flood of docum
 KEEPALIVE_S = 15
 OUTBOX_POLL_S = 0.02
 STOP_S = 1.0
+STOP_WITHIN_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Session:
 
         Call from the main thread, once. Returns what was found broken, or None.
         """
-        stop_on_signals(self._queue)
+        stop_on_signals(self._queue, within_s=STOP_WITHIN_S)
         self._reader = _OutboxReader(self._store, self._queue, command_id, seconds)
         notifier = Notifier.from_environment()
         try:
@@ -176,6 +177,8 @@ class Session:
     def _broken(self) -> str | None:
         if not self._link.alive():
             return "the link's thread has died"
+        if self._store.corrupt():
+            return "the store is damaged"
         if self._reader is None or not self._reader.is_alive():
             return "the outbox's reader has died"
         return None

@@ -28,7 +28,9 @@ from process.database import (
     ForeignFile,
     NewerVersion,
     bring_up,
+    found_corrupt,
     is_damage,
+    note_corrupt,
     require_ours,
     set_aside,
 )
@@ -241,6 +243,10 @@ class Store:
             self._prune(sql)
         return self.store_id
 
+    def corrupt(self) -> bool:
+        """Whether the file was found corrupt in use: the next claim begins a new one."""
+        return found_corrupt(self.path)
+
     @property
     def store_id(self) -> str:
         """The id of this store; another one when the file is new or restored."""
@@ -397,6 +403,7 @@ class Store:
         try:
             yield self._sql
         except FILE_ERRORS as error:
+            note_corrupt(self.path, error)
             raise StoreUnavailable(f"{self.path}: {error}") from None
 
     @contextlib.contextmanager
@@ -414,6 +421,7 @@ class Store:
                     self._sql.execute("ROLLBACK")
                 raise
         except FILE_ERRORS as error:
+            note_corrupt(self.path, error)
             raise StoreUnavailable(f"{self.path}: {error}") from None
         if self._sequence is None:
             self._sequence = Sequence.open(self.path)
@@ -434,6 +442,8 @@ class Store:
             if not is_damage(error):
                 raise StoreUnavailable(f"{self.path}: {error}") from None
             return str(error)
+        if found_corrupt(self.path):
+            return "a commit found it corrupt"
         if found == "ok" and (key is None or not _UUID.fullmatch(str(key[0]))):
             return "it has no id"
         return None if found == "ok" else found

@@ -17,6 +17,7 @@ from pathlib import Path
 SET_ASIDE_MAX = 3  # of one database; the oldest goes first
 
 _MAGIC = b"SQLite format 3\x00"
+_CORRUPT = ".corrupt"
 
 # What reading or writing a file may raise. SQLite quotes names of a damaged schema in its errors,
 # and Python cannot always decode them.
@@ -65,7 +66,7 @@ def _is_of_another_program(database: Path) -> bool:
             sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
         ) as sql:
             tables = {name for (name,) in sql.execute("SELECT name FROM sqlite_master")}
-    except sqlite3.Error:
+    except FILE_ERRORS:
         return False  # damaged, or in use: what that means is for its owner to say
     return bool(tables) and "meta" not in tables
 
@@ -122,6 +123,24 @@ def is_damage(error: BaseException) -> bool:
     return code & 0xFF in _DAMAGE  # the rest of it says where SQLite noticed
 
 
+def note_corrupt(database: Path, error: BaseException) -> bool:
+    """Whether a read or write found the file corrupt; if so, the next opening sets it aside.
+
+    The check at an opening reads every page and not every meaning: some damage shows only in use.
+    """
+    text = str(error)
+    if "malformed" not in text and "not a database" not in text:
+        return False
+    with contextlib.suppress(OSError):
+        Path(f"{database}{_CORRUPT}").touch()
+    return True
+
+
+def found_corrupt(database: Path) -> bool:
+    """Whether `note_corrupt` said so and the file has not been set aside since."""
+    return Path(f"{database}{_CORRUPT}").exists()
+
+
 def set_aside(database: Path) -> Path:
     """Rename a damaged file, with what SQLite keeps beside it, to `<database>.damaged-<n>`.
 
@@ -136,9 +155,10 @@ def set_aside(database: Path) -> Path:
     for suffix in ("-wal", "-shm"):
         with contextlib.suppress(OSError):
             Path(f"{database}{suffix}").rename(f"{aside}{suffix}")
-    # It counts the commits of a file that is no longer there.
-    with contextlib.suppress(OSError):
-        Path(f"{database}.seq").unlink(missing_ok=True)
+    # The commits it counts and the damage it notes are those of a file that is no longer there.
+    for suffix in (".seq", _CORRUPT):
+        with contextlib.suppress(OSError):
+            Path(f"{database}{suffix}").unlink(missing_ok=True)
     for number in kept[: len(kept) + 1 - SET_ASIDE_MAX]:
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(OSError):

@@ -6,8 +6,12 @@ the caller's `perform`, what a message means is the core's.
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterable
+from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
@@ -55,11 +59,25 @@ class Core(Protocol[I_contra]):
         ...
 
 
-def stop_on_signals(queue: EventQueue) -> None:
-    """Let SIGTERM and SIGINT enqueue a `Stop`. Call from the main thread."""
+def stop_on_signals(queue: EventQueue, *, within_s: float | None = None) -> None:
+    """Let SIGTERM and SIGINT enqueue a `Stop`. Call from the main thread.
+
+    `within_s` after the signal the process has ended, with exit code 1 at the latest then: its loop
+    may be held up by a screen that nobody reads. None: nothing in the loop can be.
+    """
+    asked: SimpleQueue[None] = SimpleQueue()  # may be put to in a handler, unlike an Event
 
     def offer_stop(_number: int, _frame: FrameType | None) -> None:
         queue.offer(Stop(), droppable=False)
+        asked.put(None)
+
+    def end(seconds: float) -> None:
+        asked.get()
+        time.sleep(seconds)
+        os._exit(1)
+
+    if within_s is not None:
+        threading.Thread(target=end, args=(within_s,), name="end", daemon=True).start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, offer_stop)
