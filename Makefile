@@ -8,10 +8,10 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-systemd lint fuzz schemas bench clean packages
+.PHONY: help demo test test-systemd lint fuzz schemas drawings bench clean packages
 
 help: ## what there is
-	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/demo.stamp: $(INPUTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Kentongan needs Python 3.11 or later; name one with: make PYTHON=python3.11"; exit 1; }
@@ -55,6 +55,9 @@ test-systemd: packages $(VENV)/dev.stamp ## the services under a real systemd (r
 
 schemas: $(VENV)/dev.stamp ## write docs/protocol/ from the code
 	$(BIN)/python -m protocol.schema docs/protocol
+
+drawings: $(VENV)/dev.stamp ## write docs/hardware/ from its settings
+	$(BIN)/python -m device.drawings docs/hardware/post.toml docs/hardware
 
 bench: packages $(VENV)/dev.stamp ## how long from the third press to the command centre, against a floor
 	@$(BIN)/python -m benchmarks

@@ -10,8 +10,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from process import install
+
+if TYPE_CHECKING:
+    from device.settings import PostFile
 
 PANEL_VERBS = (
     *("press", "release", "press3", "cancel", "edges", "status"),
@@ -82,6 +86,18 @@ def _problems(path: Path) -> list[str]:
     return []
 
 
+def _missing_around(settings: PostFile) -> list[str]:
+    """What the settings name and this machine does not have, a line each."""
+    from process.settings import unreadable_files, unusable_places
+
+    tls = {f"[mqtt] {key}": getattr(settings.mqtt, key) for key in ("ca", "certificate", "key")}
+    made = {
+        "[store] path": settings.store.path,
+        "[hardware] panel_socket": settings.hardware.panel_socket,
+    }
+    return [*unreadable_files(tls), *unusable_places(made)]
+
+
 def _unpack(options: argparse.Namespace) -> int:
     from process.bundle import BundleError, read_bundle, unpack
 
@@ -108,6 +124,11 @@ def _run_or_check(options: argparse.Namespace) -> int:
             _say(problem)
         return 2
     if options.command == "check":
+        problems = _missing_around(settings)
+        for problem in problems:
+            _say(f"{options.config}: {problem}")
+        if problems:
+            return 2
         sys.stdout.write(describe_settings(settings) + "\n")
         return 0
 

@@ -79,13 +79,10 @@ PROBE_PATIENCE_US = 10 * SECOND_US
 HEARTBEATS_REMEMBERED = 8
 DEAF_HEARTBEATS = 4  # unanswered on a connection: it is opened anew, with its subscriptions
 
-# A button that cannot call must not look alive.
-DEAD_BUTTON = frozenset(("button_stuck",))
-
 Meaning = Literal["armed", "calling", "answered", "out_of_order"]
 PinName = Literal["button", "button_nc", "cancel", "tamper", "mains"]
-# With one of these the next call may not be seen: the lamp must not say armed.
-DEAF_FAULTS = ("button_wire_cut", "button_wire_short")
+# With one of these the next call may not be seen, and a button that cannot call must not look alive.
+DEAF_FAULTS = ("button_stuck", "button_wire_cut", "button_wire_short")
 
 
 # --- events that only a post knows ---------------------------------------------------------
@@ -895,7 +892,6 @@ class Post:
         link = self._link
         if (
             self._unread
-            or not self._faults.isdisjoint(DEAD_BUTTON)
             or link is None
             or link.heard_sent_us is None
             or not link.mcc_answers

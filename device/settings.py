@@ -10,13 +10,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from process.settings import MqttUrl
+from process.settings import FilePath, MqttUrl, require_tls_fits
 from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
 from protocol.values import Latitude, Longitude, PostId
 
 # BCM numbers of the header's free lines on every 40-pin Pi.
 Pin = Annotated[int, Meta(ge=0, le=27, description="BCM number of a GPIO line")]
-FilePath = Annotated[str, Meta(min_length=1, max_length=1024)]
+# A hasty hand makes about six presses a second; a shaking one needs longer.
+PRESS_APART_S = 0.25
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +31,15 @@ class ButtonSettings(Table, frozen=True):
     nc_pin: Pin | None = None
     presses: Annotated[int, Meta(ge=2, le=9)] = 3
     window_s: Annotated[float, Meta(ge=1.0, le=60.0)] = 5.0
+
+    def __post_init__(self) -> None:
+        """Refuse keys that do not go together."""
+        needed_s = (self.presses - 1) * PRESS_APART_S
+        if self.window_s < needed_s:
+            raise ValueError(
+                f"{self.presses} presses do not fit into {self.window_s:g} s;"
+                f" window_s must be at least {needed_s:g}"
+            )
 
 
 class LampSettings(Table, frozen=True):
@@ -80,11 +90,16 @@ class MqttSettings(Table, frozen=True):
 
     url: MqttUrl
     keepalive_s: Annotated[int, Meta(ge=5, le=600)] = 20
-    heartbeat_s: Annotated[int, Meta(ge=5, le=300)] = 30
+    # The gateway calls a post silent after 90 s: two heartbeats, and time for one that is late.
+    heartbeat_s: Annotated[int, Meta(ge=5, le=40)] = 30
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT
     ca: FilePath | None = None
     certificate: FilePath | None = None
     key: FilePath | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse keys that do not go together."""
+        require_tls_fits(self.url, self.ca, self.certificate, self.key)
 
 
 class HardwareSettings(Table, frozen=True):
@@ -93,6 +108,15 @@ class HardwareSettings(Table, frozen=True):
     pins: Literal["lgpio", "rpigpio", "mock"] = "lgpio"
     chip: Annotated[int, Meta(ge=0, le=63)] | None = None
     panel_socket: FilePath | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse keys that do not go together."""
+        if self.panel_socket is not None and self.pins != "mock":
+            raise ValueError(
+                'panel_socket needs pins = "mock": nobody presses a real post from afar'
+            )
+        if self.chip is not None and self.pins != "lgpio":
+            raise ValueError(f'chip would not be used with pins = "{self.pins}"')
 
 
 class StoreSettings(Table, frozen=True):
@@ -115,3 +139,21 @@ class PostFile(Table, frozen=True):
     mains: MainsSettings = MainsSettings()
     hardware: HardwareSettings = HardwareSettings()
     store: StoreSettings = StoreSettings()
+
+    def __post_init__(self) -> None:
+        """Refuse one pin for two things, defaults included."""
+        keys = {
+            "[button] pin": self.button.pin,
+            "[button] nc_pin": self.button.nc_pin,
+            "[lamp] red": self.lamp.red,
+            "[lamp] green": self.lamp.green,
+            "[lamp] blue": self.lamp.blue,
+            "[buzzer] pin": self.buzzer.pin,
+            "[cancel] pin": self.cancel.pin,
+            "[tamper] pin": self.tamper.pin,
+            "[mains] pin": self.mains.pin,
+        }
+        taken: dict[int, str] = {}
+        for key, pin in keys.items():
+            if pin is not None and taken.setdefault(pin, key) != key:
+                raise ValueError(f"{taken[pin]} and {key} are both {pin}")

@@ -5,6 +5,9 @@ It only draws. No value of a component is decided elsewhere and repeated here by
 Needs schemdraw, which no post needs: it is imported when a sheet is drawn.
 """
 
+# mypy: allow-untyped-calls
+# Most of schemdraw's elements are made by a function without types.
+
 from __future__ import annotations
 
 import re
@@ -120,6 +123,7 @@ def _svg(title: str, draw: Callable[[Drawing], None]) -> str:
     draw(drawing)
     text = drawing.get_imagedata("svg").decode()
     text = _NUMBER.sub(lambda found: f"{float(found[0]):.1f}".replace("-0.0", "0.0"), text)
+    text = text.replace('font-family="sans"', 'font-family="sans-serif"')
     return text.replace(">", f">\n<title>Kentongan: {title}</title>\n", 1) + "\n"
 
 
@@ -130,23 +134,22 @@ def _tag(number: int) -> str:
 def _header(d: Drawing, pins: dict[int, str]) -> None:
     import schemdraw.elements as elm
 
-    def label(name: str) -> str:
-        if not name.startswith("GPIO"):
-            return name
-        role = pins.get(int(name.removeprefix("GPIO")))
-        return f"{role}  {name}" if role else "·"
-
-    def mirrored(name: str) -> str:
-        role, _, gpio = label(name).rpartition("  ")
-        return f"{gpio}  {role}" if role else gpio
+    def label(place: int) -> str:
+        name = HEADER[place]
+        number = int(name.removeprefix("GPIO")) if name.startswith("GPIO") else None
+        words = [f"{place + 1:02d}"]
+        if number is None:
+            words.append(name)
+        elif number in pins:
+            words += [name, pins[number]]
+        return "   ".join(words if place % 2 else reversed(words))
 
     d += elm.Header(
         rows=20,
         cols=2,
-        shownumber=True,
         style="square",
-        pinsleft=[label(name) for name in HEADER[::2]],
-        pinsright=[mirrored(name) for name in HEADER[1::2]],
+        pinsleft=[label(place) for place in range(0, 40, 2)],
+        pinsright=[label(place) for place in range(1, 40, 2)],
         pinalignleft="center",
         pinalignright="center",
         pinspacing=0.75,
@@ -157,7 +160,7 @@ def _contact(d: Drawing, y: float, number: int, role: str, *, closed_at_rest: bo
     """One contact on a line: GPIO, filter, pull-up, TVS, terminals, wire, contact, ground."""
     import schemdraw.elements as elm
 
-    d += elm.Tag().at((0, y)).left().label(_tag(number))
+    d += elm.Tag(width=2, height=0.9).at((0, y)).left().label(_tag(number))
     d += elm.Line().at((0, y)).right().length(0.8)
     d += (filtered := elm.Dot())
     d += elm.Capacitor().at(filtered.center).down().label(PARTS["line capacitor"], loc="bottom")
@@ -209,11 +212,17 @@ def _coupled(d: Drawing, y: float, number: int, led_resistor: str) -> tuple[floa
     d += elm.ResistorIEC().at(line.center).up().length(1.9).label(PARTS["opto pull-up"])
     d += elm.Vdd().label("3V3")
     d += elm.Line().at(line.center).left().length(1.6)
-    d += elm.Tag().left().label(_tag(number))
-    d += elm.ResistorIEC().at(coupler.anode).right().label(led_resistor)
+    d += elm.Tag(width=2, height=0.9).left().label(_tag(number))
+    d += elm.Line().at(coupler.anode).right().length(1)
+    d += (anode := elm.Dot())
+    d += elm.ResistorIEC().at(anode.center).right().label(led_resistor, loc="bottom")
     end: tuple[float, float] = (d.here[0], d.here[1])
-    d += elm.Line().at(coupler.cathode).right().length(0.6)
+    d += elm.Line().at(coupler.cathode).right().length(1)
+    d += (cathode := elm.Dot())
+    d += elm.Line().at(cathode.center).right().length(1.6)
     d += elm.GroundSignal()
+    reverse = elm.Diode().endpoints(cathode.center, anode.center)
+    d += reverse.label(PARTS["reverse diode"], loc="bottom", ofst=(0, 0.1))
     return end
 
 
@@ -222,7 +231,7 @@ def _mains(d: Drawing, number: int) -> None:
 
     end = _coupled(d, 0, number, PARTS["mains LED"])
     d += elm.Line().at(end).right().length(0.8)
-    d += elm.Dot(open=True).label("5 V adaptor (sebelum / before UPS)", loc="right")
+    d += elm.Dot(open=True).label("adaptor 5 V\nsebelum / before UPS", loc="right")
 
 
 def _long_wire(d: Drawing, wiring: Wiring) -> None:
@@ -245,7 +254,8 @@ def _stage(d: Drawing, x: float, number: int, role: str) -> tuple[float, float]:
     """A transistor that switches a load to ground; where the load's lower end goes."""
     import schemdraw.elements as elm
 
-    d += elm.Tag().at((x, 0)).left().label(_tag(number))
+    d += elm.Tag(width=2, height=0.9).at((x, 0)).left().label(_tag(number))
+    d += elm.Label().at((x - 0.6, 1)).theta(0).label(role)
     d += elm.ResistorIEC().at((x, 0)).right().length(2).label(PARTS["base"])
     d += (base := elm.Dot())
     d += elm.ResistorIEC().at(base.center).down().length(2).label(PARTS["base to ground"])
@@ -253,7 +263,7 @@ def _stage(d: Drawing, x: float, number: int, role: str) -> tuple[float, float]:
     transistor = elm.BjtNpn(circle=True).at(base.center).right().anchor("base")
     d += transistor.label(PARTS["transistor"], loc="right")
     d += elm.Line().at(transistor.emitter).down().length(0.8)
-    d += elm.Ground().label(role, loc="bottom")
+    d += elm.Ground()
     return (transistor.collector[0], transistor.collector[1])
 
 
@@ -326,17 +336,12 @@ def _power(d: Drawing, *, mains: bool) -> None:
     )
     x = 0.0
     for place, text in enumerate(boxes):
-        d += elm.Rect(corner1=(x, -1), corner2=(x + 4.2, 1)).fill("#eeeeee")
-        d += elm.Label().at((x + 2.1, -0.15 if text.count("\n") < 2 else -0.3)).label(text)
+        d += elm.Rect(corner1=(0, -1), corner2=(4.4, 1)).at((x, 0)).theta(0).fill("#eeeeee")
+        d += elm.Label().at((x + 2.2, 0)).theta(0).label(text, loc="center")
         if place < len(boxes) - 1:
-            d += elm.Line(arrow="->").at((x + 4.2, 0)).right().length(1.2)
+            d += elm.Line(arrow="->").at((x + 4.4, 0)).right().length(1.2)
         if place == 1 and mains:
-            d += elm.Dot().at((x + 4.8, 0))
-            d += (
-                elm.Line(arrow="->")
-                .at((x + 4.8, 0))
-                .down()
-                .length(2)
-                .label("mains.svg", loc="bottom")
-            )
-        x += 5.4
+            d += elm.Dot().at((x + 4.9, 0))
+            d += elm.Line(arrow="->").at((x + 4.9, 0)).down().length(2)
+            d += elm.Label().at((x + 4.9, -2.5)).theta(0).label("mains.svg")
+        x += 5.6

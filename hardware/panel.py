@@ -28,7 +28,8 @@ EDGES_MAX = 100_000
 EDGES_FILE_CHARACTERS_MAX = 4 * 1024 * 1024
 EDGES_SPAN_MAX_US = 3_600_000_000
 CONNECTIONS_MAX = 8
-REQUEST_TIMEOUT_S = 5.0
+# A client that connects and says nothing takes a place for so long, and no longer.
+REQUEST_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 10.0
 
 _NUMBER = re.compile(r"[0-9]{1,12}")

@@ -43,15 +43,25 @@ def device(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def with_every_key_on(text: str) -> str:
-    """The example with its commented-out keys switched on."""
-    return re.sub(r"^#(?=[a-z_]+ = )", "", text, flags=re.MULTILINE)
+    """The example with its commented-out keys switched on, and with values that allow them."""
+    text = re.sub(r"^#(?=[a-z_]+ = )", "", text, flags=re.MULTILINE)
+    return text.replace('"mqtt://', '"mqtts://')
+
+
+def without(text: str, key: str) -> str:
+    return re.sub(rf"^{key} = .*\n", "", text, flags=re.MULTILINE)
 
 
 def test_every_key_of_the_example_is_real_and_every_key_is_in_it(tmp_path: Path) -> None:
     path = tmp_path / "post.toml"
-    path.write_text(with_every_key_on(EXAMPLE.read_text()))
-    read_settings(path, PostFile)
-    shown = tomllib.loads(path.read_text())
+    text = with_every_key_on(EXAMPLE.read_text())
+    for allowed in (
+        without(text, "panel_socket"),
+        without(text, "chip").replace('pins = "lgpio"', 'pins = "mock"'),
+    ):
+        path.write_text(allowed)
+        read_settings(path, PostFile)
+    shown = tomllib.loads(text)
 
     def keys(model: type[msgspec.Struct], table: dict[str, object], where: str) -> None:
         for field in msgspec.structs.fields(model):
@@ -76,7 +86,7 @@ def test_what_the_example_says_is_the_default_is_the_default(tmp_path: Path) -> 
     )
     for not_fitted in ("pin = 25", "pin = 6", "pin = 13"):
         text = text.replace(f"\n{not_fitted}\n", "\n")
-    path.write_text(text)
+    path.write_text(text.replace('"mqtts://', '"mqtt://'))
     assert read_settings(path, PostFile) == plain
 
 
@@ -98,6 +108,24 @@ def test_check_prints_what_would_run() -> None:
         (GOOD.replace("mlg-test-rw01", "RW 05!"), "post_id"),
         (GOOD + "[button\n", "line"),
         (GOOD.replace('post_id = "mlg-test-rw01"', ""), "post_id"),
+        (GOOD.replace("mlg-test-rw01", ""), "of 1 to 64 characters"),
+        (GOOD + "chip = 0\n", "[hardware]: chip would not be used"),
+        (GOOD.replace('"mock"', '"lgpio"\npanel_socket = "/tmp/p"'), "[hardware]: panel_socket"),
+        (GOOD + "[tamper]\npin = 24\n", "[buzzer] pin and [tamper] pin are both 24"),
+        (GOOD + "[button]\npresses = 9\nwindow_s = 1\n", "[button]: 9 presses do not fit"),
+        (GOOD + '[store]\npath = "/tmp/a\\u0000b"\n', "without control characters"),
+        (GOOD.replace("[hardware]", 'ca = "/x"\n[hardware]'), "[mqtt]: ca would not be used"),
+        (GOOD.replace("[hardware]", "heartbeat_s = 41\n[hardware]"), "from 5 to 40"),
+        (
+            GOOD.replace("mqtt://", "mqtts://").replace("[hardware]", 'key = "/x"\n[hardware]'),
+            "[mqtt]: key needs certificate",
+        ),
+        (
+            GOOD.replace("mqtt://", "mqtts://").replace(
+                "[hardware]", 'certificate = "/x"\n[hardware]'
+            ),
+            "[mqtt]: certificate needs ca",
+        ),
     ],
 )
 @pytest.mark.parametrize("command", ["check", "run"])
@@ -111,6 +139,33 @@ def test_a_wrong_setting_is_named_and_exits_2(
     assert says in done.stderr
     assert str(path) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ('[store]\npath = "/dev/null/post.db"\n', "/dev/null is not a directory"),
+        ('[store]\npath = "/tmp"\n', '[store] path = "/tmp": this is a directory'),
+        ('panel_socket = "/dev/null/p"\n', '[hardware] panel_socket = "/dev/null/p"'),
+    ],
+)
+def test_check_names_a_place_that_cannot_be_used(tmp_path: Path, more: str, says: str) -> None:
+    path = tmp_path / "post.toml"
+    path.write_text(GOOD + more)
+    done = device("check", "--config", str(path))
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_names_a_certificate_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "post.toml"
+    text = GOOD.replace("mqtt://", "mqtts://")
+    path.write_text(text.replace("[hardware]", f'ca = "{tmp_path}/ca.pem"\n[hardware]'))
+    done = device("check", "--config", str(path))
+    assert done.returncode == 2
+    assert "[mqtt] ca = " in done.stderr
+    assert "No such file" in done.stderr
 
 
 def test_one_run_reports_an_error_of_every_table(tmp_path: Path) -> None:

@@ -242,3 +242,16 @@ def test_the_levels_of_all_fitted_inputs_can_be_compared_with_the_pins() -> None
         "tamper": False,
         "mains": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("pin", "after_us"), [("tamper", 100 * MS), ("mains", 2_000 * MS), ("button_nc", 2_000 * MS)]
+)
+def test_the_post_asks_to_be_woken_when_an_input_becomes_a_fault(
+    pin: PinName, after_us: int
+) -> None:
+    rig = Rig(nc_closed=True, tamper_closed=True, mains_closed=True)
+    rig.send(Edge(pin, rig.at_us, closed=False))
+    assert rig.post.wake_at_us() == rig.at_us + after_us
+    rig.advance(after_us / SECOND_US)
+    assert len(rig.post.faults) == 1

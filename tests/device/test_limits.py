@@ -1,4 +1,4 @@
-"""The bounds of a post that no other test reaches: its ring, its deletions, a full queue, faults."""
+"""Bounds of a post that no other test reaches: ring, deletions, faults, a full queue, the file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from device.core import (
     SECOND_US,
     Click,
     Commit,
+    CommitFailed,
     Committed,
     FaultSeen,
     Loaded,
+    RingEvent,
 )
 from device.outbox import Outbox
 from device.service import Service
@@ -171,7 +173,8 @@ def service(tmp_path: Path) -> Iterator[Service]:
     }
     service = Service(msgspec.convert(settings, PostFile))
     yield service
-    service._close()
+    if not service._closing.is_set():
+        service._close()
 
 
 def test_an_outcome_of_the_disk_waits_for_a_place_in_a_full_queue(service: Service) -> None:
@@ -191,7 +194,7 @@ def test_a_post_that_ends_waits_for_no_place(service: Service) -> None:
         pass
     told = threading.Thread(target=service._deliver_surely, args=(Committed(7),))
     told.start()
-    service._closing.set()
+    service._close()
     told.join(WAIT_S)
     assert not told.is_alive()
 
@@ -262,12 +265,10 @@ def test_corruption_that_only_a_write_finds_is_mended_by_the_next_write(tmp_path
     assert events.get(timeout=WAIT_S) == Committed(1)
     connection = outbox._connection
     assert connection is not None
-    # Two tables on one page: no check at the opening could have seen it, it was not so then.
+    # No check at the opening could have seen it: it was not so then.
     connection.execute("PRAGMA writable_schema = ON")
-    connection.execute("UPDATE sqlite_master SET rootpage = 2 WHERE name = 'ring'")
+    connection.execute("UPDATE sqlite_master SET rootpage = 999 WHERE name = 'ring'")
     connection.execute("PRAGMA writable_schema = RESET")
-    from device.core import CommitFailed, RingEvent
-
     ring = (RingEvent("2026-01-01T00:00:00.000Z", 1, "press"),)
     outbox.commit(Commit(2, (), (), ring))
     assert isinstance(events.get(timeout=WAIT_S), CommitFailed)

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
+from device.core import Edge
+from device.service import Service
+from device.settings import PostFile
 from hardware.panel import PanelError, ask
+from hardware.pins import MockPins
+from process.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 15.0
@@ -94,6 +99,24 @@ def test_what_is_done_to_a_wire_is_a_fault_and_no_call(
     status = until(panel, lambda status: bool(status["faults"]))
     assert status["faults"] == [fault]
     assert status["alarms"] == []
+
+
+def test_an_edge_of_any_input_that_was_lost_is_found_at_the_second_look(tmp_path: Path) -> None:
+    config = tmp_path / "post.toml"
+    config.write_text(SETTINGS.format(directory=tmp_path))
+    service = Service(read_settings(config, PostFile))
+    service._link.start()
+    assert service._watch() is None
+    assert isinstance(service._pins, MockPins)
+    # The lid opens and nothing is called: the edge is lost.
+    service._pins._factory.pin(6)._state = True
+    assert service._watch() is None
+    assert service._queue.take(0) is None
+    assert service._watch() is None
+    found = service._queue.take(0)
+    service._close()
+    assert isinstance(found, Edge)
+    assert (found.pin, found.closed) == ("tamper", False)
 
 
 def test_two_roles_on_one_pin_are_refused_with_both_names(tmp_path: Path) -> None:

@@ -86,8 +86,11 @@ def test_the_recorded_receivers_are_there_or_the_folder_is_absent() -> None:
     assert not LOGS.exists() or len(NAMES) >= 9
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES or ["(no recording)"])
 def test_gpsds_own_fixes_are_reported(name: str, receiver: Receiver) -> None:
+    if not LOGS.exists():
+        # The only skip there is: other people's recordings, which are not ours to pass on.
+        pytest.skip("the folder of recorded receivers is not beside this repository")
     theirs = _gpsd_fixes(LOGS / f"{name}.chk")
     log = (LOGS / name).read_bytes()
     ours: list[Fix] = []

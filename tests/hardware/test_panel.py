@@ -251,12 +251,18 @@ def test_a_status_that_cannot_be_written_is_an_error_for_the_asker_only(post: Po
     ask(post.path, {"request": "press"})
 
 
-def test_silent_connections_take_no_more_than_their_places(post: Post) -> None:
+def test_silent_connections_take_no_more_than_their_places_and_not_for_long(post: Post) -> None:
     held = [socket.socket(socket.AF_UNIX) for _ in range(CONNECTIONS_MAX)]
     for connection in held:
         connection.connect(post.path)
     with pytest.raises(PanelError, match="at a time"):
         ask(post.path, {"request": "status"})
+    began_s = time.monotonic()
+    for connection in held:
+        connection.settimeout(2)
+        assert "did not come" in connection.makefile().readline()
+    assert time.monotonic() - began_s < 2
+    assert ask(post.path, {"request": "status"}) == post.said
     for connection in held:
         connection.close()
 
