@@ -6,9 +6,11 @@ process and no file behind.
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from pathlib import Path
+from types import FrameType
 
 from demo.broker import Broker, mosquitto_path
 from demo.live import Live
@@ -47,5 +49,14 @@ def main() -> int:
     return 0
 
 
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """Let whoever ends us still see everything cleared away; a second time changes nothing."""
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
 if __name__ == "__main__":
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _leave)
     sys.exit(main())

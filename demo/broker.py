@@ -5,15 +5,20 @@ Loopback only, a free port, nothing kept on disk: what the broker forgets is par
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _MOSQUITTO = """\
 listener {port} 127.0.0.1
 allow_anonymous true
@@ -21,6 +26,8 @@ persistence false
 max_queued_messages 0
 set_tcp_nodelay true
 """
+# Started by root it would become another user, and then no longer die with us (prctl(2)).
+_AS_ROOT = "user root\n"
 # rumqttd's own form; MQTT 5 needs the listener [v5.1].
 _EMBEDDED = """\
 id = 0
@@ -40,6 +47,21 @@ max_payload_size = 65536
 max_inflight_count = 100
 dynamic_filters = true
 """
+
+
+def dying_with_us() -> Callable[[], None]:
+    """For Popen's `preexec_fn`: the child is killed when the thread that starts it has gone.
+
+    So even `kill -9` of the demo leaves no process. Start children from the main thread.
+    """
+    parent = os.getpid()
+
+    def in_the_child() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it was faster
+            os._exit(1)
+
+    return in_the_child
 
 
 def free_port() -> int:
@@ -70,7 +92,8 @@ class Broker:
         configuration = directory / ("broker.conf" if mosquitto else "broker.toml")
         if mosquitto is not None:
             self.name = "mosquitto"
-            configuration.write_text(_MOSQUITTO.format(port=self.port))
+            as_whom = _AS_ROOT if os.getuid() == 0 else ""
+            configuration.write_text(_MOSQUITTO.format(port=self.port) + as_whom)
             self._command = [mosquitto, "-c", str(configuration)]
         else:
             self.name = "the embedded broker"
@@ -84,7 +107,11 @@ class Broker:
             RuntimeError: it ended, or does not listen within 10 s.
         """
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            preexec_fn=dying_with_us(),  # noqa: PLW1509 - it makes two system calls
         )
         give_up_at = time.monotonic() + 10
         while time.monotonic() < give_up_at:

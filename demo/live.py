@@ -6,6 +6,7 @@ It only reads keys and shows what each process says; the processes are those of 
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import sys
 import termios
@@ -24,6 +25,7 @@ KEYS = """\
   b kill/restart broker   g kill/restart gateway
   q quit
 """
+PRESS_S = 0.08  # a short one; below 10 ms it would be taken for chatter
 RED, GREEN, YELLOW, PLAIN = "\033[1;31m", "\033[32m", "\033[33m", "\033[0m"
 COLOURS = {"armed": GREEN, "answered": GREEN, "calling": RED, "out_of_order": YELLOW}
 
@@ -35,7 +37,8 @@ def _keys_one_by_one() -> Iterator[None]:
         tty.setcbreak(sys.stdin)
         yield
     finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        with contextlib.suppress(termios.error):  # the terminal may have gone
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 class Live:
@@ -60,7 +63,8 @@ class Live:
                 self._show()
                 if not select.select([sys.stdin], [], [], 0.2)[0]:
                     continue
-                key = sys.stdin.read(1)
+                # Not sys.stdin: it would hold back what select cannot see.
+                key = os.read(sys.stdin.fileno(), 1).decode(errors="replace")
                 if key in ("q", ""):
                     return
                 try:
@@ -96,7 +100,7 @@ class Live:
             case "p":
                 self._later(lambda: self._stage.panel("press3"))
             case "1":
-                self._later(lambda: (self._stage.panel("press"), self._stage.panel("release")))
+                self._later(self._press_once)
             case "c":
                 self._later(lambda: self._stage.panel("cancel"))
             case "a":
@@ -121,6 +125,11 @@ class Live:
                 self._say("the gateway is up")
             case _:
                 sys.stdout.write(KEYS)
+
+    def _press_once(self) -> None:
+        self._stage.panel("press")
+        time.sleep(PRESS_S)
+        self._stage.panel("release")
 
     def _operator(self, command: str, *more: str, below: str) -> None:
         ranks = ["received", "delivered", "acknowledged", "dispatched", "resolved"]

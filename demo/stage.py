@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
+from demo.broker import dying_with_us
 from hardware.panel import PanelError, ask
 
 POST_ID = "mlg-lowokwaru-dinoyo-rw05"
@@ -117,6 +118,7 @@ class Stage:
             stderr=self._open(f"{name}.log"),
             cwd=self.directory,
             env=self._environment(),
+            preexec_fn=dying_with_us(),  # noqa: PLW1509 - it makes two system calls
         )
 
     def _open(self, name: str) -> IO[bytes]:

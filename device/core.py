@@ -29,6 +29,7 @@ from device.held import (
     in_heartbeat,
     learn,
     lists_all_of,
+    read,
     repeat,
     request_cancel,
 )
@@ -47,7 +48,7 @@ from protocol.messages import (
     PostState,
     Presence,
 )
-from protocol.states import State, is_answered
+from protocol.states import is_answered
 from protocol.topics import Topics
 from protocol.values import FAULTS_MAX, REPEATS_MAX, timestamp
 
@@ -81,7 +82,7 @@ DEAF_HEARTBEATS = 4  # unanswered on a connection: it is opened anew, with its s
 
 Meaning = Literal["armed", "calling", "answered", "out_of_order"]
 PinName = Literal["button", "button_nc", "cancel", "tamper", "mains"]
-# With one of these the next call may not be seen, and a button that cannot call must not look alive.
+# With one of these the next call may not be seen; a button that cannot call must not look alive.
 DEAF_FAULTS = ("button_stuck", "button_wire_cut", "button_wire_short")
 
 
@@ -295,7 +296,7 @@ class Post:
             one.alarm_id: Track(one, told=one, on_disk=True, unlisted_since_us=at_us)
             for one in held
         }
-        self._foreign: dict[str, State] = {}
+        self._foreign: dict[str, ListedAlarm] = {}  # listed, and not held here
         self._link: _Link | None = None
         self._beat = 0
         self._faults: set[str] = set()
@@ -752,7 +753,7 @@ class Post:
         self._link.state_seen = True
         listed = {one.alarm_id: one for one in document.alarms}
         self._foreign = {
-            one.alarm_id: one.state for one in document.alarms if one.alarm_id not in self._tracks
+            one.alarm_id: one for one in document.alarms if one.alarm_id not in self._tracks
         }
         for track in self._tracks.values():
             was_listed = self._is_listed(track)
@@ -835,6 +836,11 @@ class Post:
             link.eager_us *= 2
         told = [t.told for t in self._tracks.values() if t.told is not None]
         told.sort(key=lambda held: held.over)  # what is over may wait for a place
+        # What was read of others is told as well, so that the gateway sees what was not read.
+        said = [
+            *(in_heartbeat(held) for held in told),
+            *(read(one) for one in self._foreign.values() if one.state != "resolved"),
+        ]
         health = Health(
             post=self._settings.post_id,
             n=self._beat,
@@ -843,7 +849,7 @@ class Post:
             at=timestamp(now.wall_ms),
             clock="synchronised" if now.synchronised else "unsynchronised",
             uptime_ms=now.uptime_us // 1000,
-            alarms=tuple(in_heartbeat(held) for held in told[:HELD_MAX]),
+            alarms=tuple(said[:HELD_MAX]),
             faults=self.faults,
             location=self._location.where(now.uptime_us),
         )
@@ -876,7 +882,8 @@ class Post:
         A call that nobody has answered is never outshone by an older one that was.
         """
         told = [t.told.state for t in self._tracks.values() if t.told is not None]
-        states = [state for state in (*told, *self._foreign.values()) if state != "resolved"]
+        foreign = [one.state for one in self._foreign.values()]
+        states = [state for state in (*told, *foreign) if state != "resolved"]
         unanswered = any(not is_answered(state) for state in states) or any(
             t.told is not None and _cries(t.told) for t in self._tracks.values()
         )

@@ -144,3 +144,14 @@ def in_heartbeat(held: Held) -> HeldAlarm:
         cancel_requested=held.alarm.cancel_requested_at is not None,
         answered_repeats=held.answered_repeats,
     )
+
+
+def read(listed: ListedAlarm) -> HeldAlarm:
+    """What a heartbeat says of an alarm that is listed and that this post does not hold."""
+    return HeldAlarm(
+        alarm_id=listed.alarm_id,
+        state=listed.state,
+        repeats=listed.repeats,
+        cancel_requested=listed.cancel_requested_at is not None,
+        answered_repeats=listed.answered_repeats,
+    )

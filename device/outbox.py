@@ -42,6 +42,8 @@ CREATE TABLE ring (
 """,
 )
 SCHEMA_VERSION = len(_STEPS)
+# Every column by its name: a check of the pages does not read the words of the schema.
+_READ = ("alarm_id, body FROM alarms", "n, at, uptime_ms, what, detail FROM ring")
 _PUT = """
 INSERT INTO alarms (alarm_id, body) VALUES (?, ?)
 ON CONFLICT (alarm_id) DO UPDATE SET body = excluded.body
@@ -232,6 +234,8 @@ class Outbox:
                 verdict = "a write found it so"
             if verdict != "ok":
                 raise sqlite3.DatabaseError(f"malformed: {verdict}")
+            for columns in _READ:
+                connection.execute(f"SELECT {columns} LIMIT 1").fetchall()
             rows = connection.execute(
                 "SELECT body FROM alarms ORDER BY rowid DESC LIMIT ?", (LOADED_MAX,)
             ).fetchall()

@@ -186,9 +186,11 @@ class CallCounter:
         self._hammering = False
 
     def call_over(self) -> None:
-        """What the presses called for is over: from now on they are a call of their own."""
+        """What the presses called for is over: from now on they are a call of their own.
+
+        Those that had begun another call still count for it.
+        """
         self._hammering = False
-        self._recent_us.clear()
 
     def press(self, at_us: int) -> tuple[int, ...] | None:
         """Count one press; the times (us) of the presses that make a call, or None."""

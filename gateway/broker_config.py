@@ -197,18 +197,22 @@ def install(
     except OSError as error:
         raise IdentitiesError(f"{error.filename or directory}: {error.strerror}") from None
     authority.add_broker(place)
+    said = _reload(directory)  # one that runs already gets its new certificate so
+    if said is not None:
+        raise IdentitiesError(said)
     return files
 
 
-def refresh(authority: Authority, wall_ms: int) -> list[str]:
+def refresh(authority: Authority, wall_ms: int, *, reload_anyway: bool = False) -> list[str]:
     """Bring every broker on this machine up to date with the register; what went wrong, in words.
 
-    A broker that runs is told to read its lists again.
+    A broker that runs is told to read its lists again when they have changed, or `reload_anyway`:
+    another process may have written them that could not tell it.
     """
     wrong: list[str] = []
     for place in authority.brokers():
         try:
-            if _write_lists(authority, place, wall_ms):
+            if _write_lists(authority, place, wall_ms) or reload_anyway:
                 said = _reload(place.directory)
                 if said is not None:
                     wrong.append(said)

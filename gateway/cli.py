@@ -10,9 +10,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway import provisioning
 from process import install
+
+if TYPE_CHECKING:
+    from gateway.settings import GatewayFile
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +62,25 @@ def _problems(path: Path) -> list[str]:
     return []
 
 
+def _missing_around(settings: GatewayFile) -> list[str]:
+    """What the settings name and this machine does not have, a line each."""
+    from gateway.journal import JournalUnusable, file_of
+    from process.settings import unreadable_files, unusable_places
+
+    tls = {
+        f"[{name}] {key}": getattr(table, key)
+        for name, table in (("posts", settings.posts), ("mcc", settings.mcc))
+        for key in ("ca", "certificate", "key")
+    }
+    problems = unreadable_files(tls)
+    try:
+        journal = file_of(settings.journal.url)
+    except JournalUnusable as error:
+        return [*problems, f"[journal] url: {error}"]
+    made = {"[journal] url": None if journal is None else str(journal)}
+    return [*problems, *unusable_places(made)]
+
+
 def _run_or_check(options: argparse.Namespace) -> int:
     from gateway.settings import GatewayFile
     from process.settings import SettingsError, describe_settings, read_settings
@@ -69,6 +92,11 @@ def _run_or_check(options: argparse.Namespace) -> int:
             _say(problem)
         return 2
     if options.command == "check":
+        problems = _missing_around(settings)
+        for problem in problems:
+            _say(f"{options.config}: {problem}")
+        if problems:
+            return 2
         sys.stdout.write(describe_settings(settings) + "\n")
         return 0
 

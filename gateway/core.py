@@ -556,7 +556,9 @@ class Gateway:
         track = Track(alarm.alarm_id, alarm.post, first=(heard, self._now))
         self._tracks[alarm.alarm_id] = track
         self._uncommitted += 1
-        record = new_record(alarm, self._now, post.practice(self._now.uptime_us))
+        now_us = self._now.uptime_us
+        lag_us = post.lag_us(alarm.boot_id, alarm.sent_uptime_ms, now_us)
+        record = new_record(alarm, self._now, post.practice(now_us), lag_us)
         self._change(track, record, heard)
 
     def _apply(self, track: Track, heard: Heard, at: Now) -> None:
@@ -587,7 +589,8 @@ class Gateway:
             return
         post = self._watched(alarm.post)
         post.holds.add(alarm.alarm_id)
-        merged = offer_into(record, alarm, at, post.any_practice(at.uptime_us))
+        lag_us = post.lag_us(alarm.boot_id, alarm.sent_uptime_ms, at.uptime_us)
+        merged = offer_into(record, alarm, at, post.any_practice(at.uptime_us), lag_us)
         if merged is not record:
             self._change(track, merged, heard)
             return
@@ -758,7 +761,6 @@ class Gateway:
             self._deadlines.cancel((what, track.alarm_id))
         post = self._posts.get(track.post)
         if post is not None:
-            post.holds.discard(track.alarm_id)
             self._unwatch(post)
 
     # --- 3. what is on disk is told --------------------------------------------------------
@@ -885,6 +887,10 @@ class Gateway:
             track.published = track.document.content
             if not self._settings.require_receipt:
                 self._schedule_offers(track)
+        if address.side == "mcc" and address.what == "posts":
+            # Nobody receipts it: a broker that has lost it would show a silent post as online.
+            again_us = now_us + self._jittered(OPEN_AGAIN_US)
+            self._deadlines.set(("say", "mcc", "posts", address.name), again_us)
         message = self._document(address)
         self._effects.append(Publish(link, self._topic(address), message, retain=True))
 
@@ -1265,6 +1271,7 @@ class Gateway:
         post = self._watched(health.post)
         post.connection = health.connection
         post.heartbeat = health.n
+        post.note_uptime(health.boot_id, health.uptime_ms * 1000, self._now.uptime_us)
         post.holds = {one.alarm_id for one in health.alarms}
         self._alive(post, faults=health.faults)
         for alarm_id in post.confirmed(health):

@@ -121,10 +121,14 @@ class Journal:
     """One database, one thread. `submit` hands over; outcomes go to `deliver` as events."""
 
     def __init__(self, url: str, deliver: Callable[[object], None]) -> None:
-        """Take `sqlite:///path` or `postgresql+psycopg://…`; touches nothing yet."""
+        """Take `sqlite:///path` or `postgresql+psycopg://…`; touches nothing yet.
+
+        Raises:
+            JournalUnusable: the URL cannot be read.
+        """
         self._url = url
         self._deliver = deliver
-        self._path = _file_of(url)
+        self._path = file_of(url)
         self._engine: sa.Engine | None = None
         self._connection: sa.Connection | None = None
         self._sequence: Sequence | None = None
@@ -168,8 +172,7 @@ class Journal:
                     raise
                 self._set_aside(self._path, error)
                 opened = self._read(self._connect(), ["journal_replaced"])
-        except (*_ERRORS, ImportError, ValueError) as error:
-            # A ValueError is SQLAlchemy's word for a URL that it cannot read.
+        except (*_ERRORS, ImportError) as error:
             self._release()
             raise JournalUnusable(
                 f"the journal {masked(self._url)} cannot be used: {_why(error)}"
@@ -249,6 +252,8 @@ class Journal:
         assert connection is not None
         with connection.begin():
             meta = {row.key: row.value for row in connection.execute(sa.select(_META))}
+            for table in (_ALARMS, _HISTORY):
+                connection.execute(sa.select(table).limit(1)).all()  # every column by its name
             if not _UUID.fullmatch(meta.get("journal_id", "")):
                 raise _Damaged("it has no id")
             self._commits = _number(meta.get("commits", ""))
@@ -413,9 +418,20 @@ class Journal:
             self._sequence.note(self._commits)
 
 
-def _file_of(url: str) -> Path | None:
-    """The file of an SQLite URL; None for a server."""
-    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+def file_of(url: str) -> Path | None:
+    """The file of an SQLite URL; None for a server.
+
+    Raises:
+        JournalUnusable: the URL cannot be read.
+    """
+    if url.startswith("sqlite:///"):
+        return Path(url.removeprefix("sqlite:///"))
+    try:
+        sa.make_url(url)
+    except (sa.exc.SQLAlchemyError, ValueError) as error:
+        why = f"the journal {masked(url)} cannot be used: {_why(error)}"
+        raise JournalUnusable(why) from error
+    return None
 
 
 def _engine(url: str, path: Path | None) -> sa.Engine:

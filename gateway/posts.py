@@ -54,6 +54,31 @@ class Post:
     last_practice: Span | None = None
     closed_wall_ms: int | None = None
     said_us: int | None = None
+    # Of the post's boot: what has to be added to its uptime (us) at most, as noted when.
+    boot_id: str | None = None
+    offset_us: int = 0
+    noted_us: int = 0
+
+    def note_uptime(self, boot_id: str, uptime_us: int, now_us: int) -> None:
+        """A heartbeat says what the post's uptime was; the quickest one says it best.
+
+        A bound that grows by 500 ppm, because no two clocks run alike.
+        """
+        offset_us = now_us - uptime_us
+        if self.boot_id == boot_id:
+            grown_us = self.offset_us + (now_us - self.noted_us) // 2000
+            offset_us = min(offset_us, grown_us)
+        self.boot_id, self.offset_us, self.noted_us = boot_id, offset_us, now_us
+
+    def lag_us(self, boot_id: str, sent_uptime_ms: int | None, now_us: int) -> int | None:
+        """How long a message of this boot was on its way; None when that is not known.
+
+        A connection can hold an offer back for half a minute. Without this, a call from before a
+        test window would be placed inside it.
+        """
+        if sent_uptime_ms is None or boot_id != self.boot_id:
+            return None
+        return max(0, now_us - sent_uptime_ms * 1000 - self.offset_us)
 
     def becomes(self, presence: Presence, wall_ms: int) -> bool:
         """Note a transition; False when there is none."""

@@ -308,7 +308,7 @@ def _bring_about(
     """Let the brokers know; what could not be done."""
     from gateway.broker_config import evict, refresh
 
-    wrong = refresh(authority, _wall_ms())
+    wrong = refresh(authority, _wall_ms(), reload_anyway=True)
     if not put_out:
         return wrong
     for identity in identities:

@@ -94,27 +94,32 @@ class NotDone:
 # --- offers --------------------------------------------------------------------------------
 
 
-def new_record(alarm: Alarm, now: Now, practice: Span | None) -> AlarmRecord:
+def new_record(
+    alarm: Alarm, now: Now, practice: Span | None, lag_us: int | None = 0
+) -> AlarmRecord:
     """The record of an alarm that is offered for the first time.
 
+    `lag_us`: how long the offer was on its way; None when that is not known.
     `practice` is the post's test window while it is open, else None.
     """
     record = AlarmRecord(
         post=alarm.post,
         alarm_id=alarm.alarm_id,
-        kind="test" if _is_all_practice(alarm, now, practice) else alarm.kind,
+        kind="test" if _is_all_practice(alarm, now, practice, lag_us) else alarm.kind,
         state="received",
-        raised=_raised(alarm, alarm.raised_uptime_ms, now),
+        raised=_raised(alarm, alarm.raised_uptime_ms, now, lag_us),
         boot_id=alarm.boot_id,
         presses_ms=alarm.presses_ms,
         location=alarm.location,
         reached=Steps(received=Step(at=timestamp(now.wall_ms))),
         follows=alarm.follows,
     )
-    return offer_into(record, alarm, now, practice)
+    return offer_into(record, alarm, now, practice, lag_us)
 
 
-def offer_into(record: AlarmRecord, alarm: Alarm, now: Now, practice: Span | None) -> AlarmRecord:
+def offer_into(
+    record: AlarmRecord, alarm: Alarm, now: Now, practice: Span | None, lag_us: int | None = 0
+) -> AlarmRecord:
     """Merge an offer: more repeats, the first cancel request, and what makes a test a panic.
 
     `practice` is the post's last test window, open or closed, else None.
@@ -123,9 +128,11 @@ def offer_into(record: AlarmRecord, alarm: Alarm, now: Now, practice: Span | Non
     calls = alarm.repeat_uptimes_ms
     if len(calls) > record.repeats:
         changes["repeats"] = len(calls)
-        changes["last_repeat"] = _raised(alarm, calls[-1], now)
+        changes["last_repeat"] = _raised(alarm, calls[-1], now, lag_us)
         new_calls = calls[record.repeats :]
-        if record.kind == "test" and any(_is_meant(alarm, at, now, practice) for at in new_calls):
+        if record.kind == "test" and any(
+            _is_meant(alarm, at, now, practice, lag_us) for at in new_calls
+        ):
             changes["kind"] = "panic"
     if record.kind == "selftest" and alarm.kind == "panic":
         changes["kind"] = "panic"
@@ -136,41 +143,45 @@ def offer_into(record: AlarmRecord, alarm: Alarm, now: Now, practice: Span | Non
     return msgspec.structs.replace(record, **changes) if changes else record
 
 
-def _is_all_practice(alarm: Alarm, now: Now, practice: Span | None) -> bool:
+def _is_all_practice(alarm: Alarm, now: Now, practice: Span | None, lag_us: int | None) -> bool:
     """Whether each press of the raise can be placed, and inside the open test window."""
-    if alarm.kind != "panic" or practice is None:
+    if alarm.kind != "panic" or practice is None or lag_us is None:
         return False
     raised_ms = alarm.raised_uptime_ms
     presses_ms = [raised_ms, *(raised_ms + offset_ms for offset_ms in alarm.presses_ms)]
-    return all(_is_inside(_placed_us(alarm, at_ms, now), practice) for at_ms in presses_ms)
+    return all(_is_inside(_placed_us(alarm, at_ms, now, lag_us), practice) for at_ms in presses_ms)
 
 
-def _is_meant(alarm: Alarm, repeat_ms: int | None, now: Now, practice: Span | None) -> bool:
+def _is_meant(
+    alarm: Alarm, repeat_ms: int | None, now: Now, practice: Span | None, lag_us: int | None
+) -> bool:
     """Whether three more presses make a test a panic."""
     if repeat_ms is None or repeat_ms - alarm.raised_uptime_ms <= MEANT_MS:
         return True
-    return practice is None or not _is_inside(_placed_us(alarm, repeat_ms, now), practice)
+    if practice is None or lag_us is None:
+        return True
+    return not _is_inside(_placed_us(alarm, repeat_ms, now, lag_us), practice)
 
 
-def _placed_us(alarm: Alarm, at_ms: int | None, now: Now) -> int | None:
+def _placed_us(alarm: Alarm, at_ms: int | None, now: Now, lag_us: int) -> int | None:
     """A moment of the post's uptime on the gateway's; None when it cannot be placed."""
     sent_ms = alarm.sent_uptime_ms
     if sent_ms is None or at_ms is None or at_ms > sent_ms:
         return None
-    return now.uptime_us - (sent_ms - at_ms) * 1000
+    return now.uptime_us - lag_us - (sent_ms - at_ms) * 1000
 
 
 def _is_inside(at_us: int | None, span: Span) -> bool:
     return at_us is not None and span[0] <= at_us <= span[1]
 
 
-def _raised(alarm: Alarm, at_ms: int | None, now: Now) -> Raised:
+def _raised(alarm: Alarm, at_ms: int | None, now: Now, lag_us: int | None) -> Raised:
     """When a call of the alarm was made, by the best clock there is.
 
     The same boot: the gateway's clock and the post's uptimes. Otherwise the post's clock when it
     was synchronised. Otherwise before now.
     """
-    placed_us = _placed_us(alarm, at_ms, now)
+    placed_us = _placed_us(alarm, at_ms, now, lag_us or 0)
     if placed_us is not None:
         at_wall_ms = now.wall_ms - (now.uptime_us - placed_us) // 1000
         return Raised(at=timestamp(at_wall_ms), known="computed")

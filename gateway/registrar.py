@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 
 from gateway.broker_config import refresh
 from gateway.core import FaultSeen
+from gateway.gate import Register
 from gateway.identities import Authority, IdentitiesError
 from hardware.clock import Clock, SystemClock
 from process.log import log
@@ -58,6 +59,13 @@ class Registrar:
         self._reload_failed = False
         self._expiring: dict[str, tuple[str, ...]] = {}
         self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
+
+    def read(self) -> Register | None:
+        """The register as it is, before `start`; None when it cannot be read."""
+        try:
+            return self._authority.register(self._clock.now().wall_ms)
+        except IdentitiesError:
+            return None  # the thread meets the same, and makes it a fault
 
     def start(self) -> None:
         """Begin. The register follows at once."""
@@ -122,7 +130,7 @@ class Registrar:
         if synchronised and self._authority.crl_is_due(wall_ms):
             self._authority.write_crl(wall_ms)
             log("crl_renewed", until_ms=self._authority.crl_until_ms())
-        wrong = refresh(self._authority, wall_ms)
+        wrong = refresh(self._authority, wall_ms, reload_anyway=self._reload_failed)
         for why in wrong:
             log("broker_not_reloaded", level="warning", why=why)
         self._reload_failed = bool(wrong)

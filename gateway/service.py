@@ -202,7 +202,9 @@ class Service:
             return None
         from gateway.registrar import Registrar  # brings cryptography; a demo does without it
 
-        return Registrar(Path(directory), self._deliver, self._clock)
+        registrar = Registrar(Path(directory), self._deliver, self._clock)
+        self._gate.register = registrar.read()  # before the first message comes in
+        return registrar
 
     def _will(self, _connection: str) -> Will:
         gone = MccGateway(

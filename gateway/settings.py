@@ -10,12 +10,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from process.settings import MqttUrl
+from process.settings import FilePath, MqttUrl, require_tls_fits
 from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
 from protocol.values import ConsoleId, GatewayId
 
 Pin = Annotated[int, Meta(ge=0, le=27, description="BCM number of a GPIO line")]
-FilePath = Annotated[str, Meta(min_length=1, max_length=1024)]
 KeepaliveS = Annotated[int, Meta(ge=5, le=600)]
 JournalUrl = Annotated[
     str,
@@ -43,6 +42,10 @@ class PostsSettings(Table, frozen=True):
     certificate: FilePath | None = None
     key: FilePath | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse keys that do not go together."""
+        require_tls_fits(self.url, self.ca, self.certificate, self.key)
+
 
 class MccSettings(Table, frozen=True):
     """[mcc]: the broker that the command centre connects to; may be the same."""
@@ -54,6 +57,10 @@ class MccSettings(Table, frozen=True):
     ca: FilePath | None = None
     certificate: FilePath | None = None
     key: FilePath | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse keys that do not go together."""
+        require_tls_fits(self.url, self.ca, self.certificate, self.key)
 
 
 class JournalSettings(Table, frozen=True):

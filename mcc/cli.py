@@ -236,7 +236,7 @@ def _place(options: argparse.Namespace) -> tuple[Broker | None, Topics, str, Tls
     """Where to speak and as whom; everything checked."""
     import re
 
-    from process.settings import TlsFiles, parse_mqtt_url
+    from process.settings import IN_THE_CLEAR, TlsFiles, parse_mqtt_url
     from protocol.topics import Topics
     from protocol.values import NAME_PATTERN
 
@@ -250,6 +250,8 @@ def _place(options: argparse.Namespace) -> tuple[Broker | None, Topics, str, Tls
         broker = parse_mqtt_url(options.url) if options.url else None
     except ValueError as error:
         raise _Wrong(f"--url: {error}") from None
+    if broker is not None and broker.in_the_clear:
+        raise _Wrong(f"--url {broker.describe()}: {IN_THE_CLEAR}")
     files = [options.ca, options.certificate, options.key]
     tls = TlsFiles(*(None if path is None else str(path) for path in files))
     if broker is not None and not broker.tls and tls != TlsFiles():

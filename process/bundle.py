@@ -38,6 +38,10 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     files: Annotated[dict[FileName, FileText], Meta(min_length=1, max_length=8)]
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", max_length=64)]
 
+    def __repr__(self) -> str:
+        """Without what is in the files, wherever this ends up."""
+        return f"Bundle({self.role}, {self.name}, {sorted(self.files)})"
+
 
 def pack(role: str, name: str, files: dict[str, str]) -> bytes:
     """Write a bundle's bytes."""

@@ -11,9 +11,10 @@ import difflib
 import ipaddress
 import json
 import math
+import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -28,6 +29,7 @@ FILE_BYTES_MAX = 256 * 1024
 PROBLEMS_MAX = 50
 FOUND_CHARACTERS_MAX = 80
 
+IN_THE_CLEAR = "without TLS only this machine itself may be spoken to; use mqtts://"
 MQTT_PORT = 1883
 MQTTS_PORT = 8883
 
@@ -38,6 +40,15 @@ MqttUrl = Annotated[
         max_length=512,
         description="mqtt://host[:port] or mqtts://host[:port], with user:password@ if needed",
         extra={"is": "mqtt_url"},
+    ),
+]
+
+FilePath = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x1f\x7f]+\Z",
+        max_length=1024,
+        description="a path, without control characters",
     ),
 ]
 
@@ -67,6 +78,16 @@ class Broker:
     tls: bool
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+
+    @property
+    def in_the_clear(self) -> bool:
+        """Whether it would be spoken to without TLS over a wire: never, by the design."""
+        if self.tls or self.host == "localhost":
+            return False
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return True
 
     def describe(self) -> str:
         """The URL as it may be shown: without the password."""
@@ -130,6 +151,63 @@ def parse_mqtt_url(url: str) -> Broker:
     )
 
 
+def require_tls_fits(url: str, ca: str | None, certificate: str | None, key: str | None) -> None:
+    """For a table's `__post_init__`: files for TLS that would not be used, or are not enough.
+
+    Raises:
+        ValueError: saying which keys do not go together.
+    """
+    if not url.startswith("mqtts://"):
+        given = [n for n, v in (("ca", ca), ("certificate", certificate), ("key", key)) if v]
+        if given:
+            raise ValueError(
+                f"{', '.join(given)} would not be used: url does not begin with mqtts://"
+            )
+    elif key and not certificate:
+        raise ValueError("key needs certificate")
+    elif certificate and not ca:
+        raise ValueError("certificate needs ca, the authority that the broker's comes from")
+
+
+def unreadable_files(files: Mapping[str, str | None]) -> list[str]:
+    """Files that are to be read, by their keys; a line for each that this user cannot read."""
+    problems = []
+    for key, path in files.items():
+        if path is None:
+            continue
+        try:
+            Path(path).open("rb").close()
+        except OSError as error:
+            problems.append(f"{key} = {_found(path)}: {error.strerror or error}")
+    return problems
+
+
+def unusable_places(files: Mapping[str, str | None]) -> list[str]:
+    """Files that are to be made, by their keys; a line for each that has no place to be.
+
+    A directory that is not there yet is no problem: it is made at the start.
+    """
+    problems = []
+    for key, path in files.items():
+        if path is None:
+            continue
+        parent = Path(path).absolute().parent
+        try:
+            above = next(each for each in (parent, *parent.parents) if each.exists())
+            if Path(path).is_dir():
+                wrong = "this is a directory, not a file"
+            elif not above.is_dir():
+                wrong = f"{above} is not a directory"
+            elif above == parent and not os.access(parent, os.W_OK | os.X_OK):
+                wrong = f"nothing can be made in {parent} by this user"
+            else:
+                continue
+        except OSError as error:
+            wrong = str(error.strerror or error)
+        problems.append(f"{key} = {_found(path)}: {wrong}")
+    return problems
+
+
 def read_settings(path: Path, model: type[Model]) -> Model:
     """Read the TOML file at `path` as `model`, a struct whose fields are keys and tables.
 
@@ -142,9 +220,8 @@ def read_settings(path: Path, model: type[Model]) -> Model:
         try:
             return msgspec.convert(data, model)
         except msgspec.ValidationError as error:
-            # A rule that spans several keys (a struct's __post_init__).
-            text, _, where = str(error).partition(" - at `$")
-            problems = [f"{_key('', where.strip('.`')) + ': ' if where else ''}{text}"]
+            # A rule that spans several tables (the model's __post_init__).
+            problems = [str(error)]
     surplus = len(problems) - PROBLEMS_MAX
     if surplus > 0:
         problems = [*problems[:PROBLEMS_MAX], f"and {surplus} more"]
@@ -258,7 +335,16 @@ def _table_problems(
             what = type(data[key]).__name__
             yield f"{_key(path, key)}: found a {what}, expected the table [{_join(path, key)}]"
         else:
-            yield from _table_problems(inner, data[key], _join(path, key), known)
+            found = list(_table_problems(inner, data[key], _join(path, key), known))
+            yield from found or _rule_problems(inner, data[key], _join(path, key))
+
+
+def _rule_problems(model: type[msgspec.Struct], data: dict[str, Any], path: str) -> Iterator[str]:
+    """What spans several keys of one table: its `__post_init__` raises ValueError."""
+    try:
+        msgspec.convert(data, model)
+    except msgspec.ValidationError as error:
+        yield f"[{path}]: {error}"
 
 
 def _value_problems(
@@ -275,9 +361,12 @@ def _value_problems(
         yield f"{head}: expected {_allowed(kind)}"
     elif _is_mqtt_url(kind):
         try:
-            parse_mqtt_url(value)
+            broker = parse_mqtt_url(value)
         except ValueError as error:
             yield f"{head}: {error}; expected {_allowed(kind)}"
+        else:
+            if broker.in_the_clear:
+                yield f"{head}: {IN_THE_CLEAR}"
 
 
 def _missing(
@@ -349,7 +438,8 @@ def _allowed(kind: inspect.Type) -> str:
         case inspect.FloatType(ge=low, le=high):
             return "a number" + _range(low, high)
         case inspect.StrType(min_length=low, max_length=high, pattern=pattern):
-            length = "" if high is None else f" of {low or 0} to {high} characters"
+            low = low or int(pattern is not None and re.search(pattern, "") is None)
+            length = "" if high is None else f" of {low} to {high} characters"
             return f"a text in quotes{length}" + (f"{_MATCHING}{pattern}" if pattern else "")
         case inspect.ListType(item_type=each) | inspect.VarTupleType(item_type=each):
             return f"a list, each {_allowed(each)}"

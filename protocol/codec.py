@@ -7,6 +7,7 @@ is allowed; it never raises anything else and never returns half a message.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Literal, TypeVar
 
 import msgspec
@@ -17,6 +18,12 @@ from protocol.topics import Address
 MESSAGE_BYTES_MAX = 4096
 STATE_BYTES_MAX = 16_384
 WHY_CHARS_MAX = 300
+# The contract nests four deep; unknown fields may go further. How deep a parser can follow depends
+# on the Python it runs on, so the bound is ours.
+NESTING_MAX = 32
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)  # one without an end goes to the end
+_NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 
 M = TypeVar("M", bound=Message)
 
@@ -46,18 +53,29 @@ def decode(kind: type[M], payload: bytes) -> M:
     """Validate and read one message.
 
     Raises:
-        Refused: too large, not UTF-8 JSON, a wrong type or range (with the path).
+        Refused: too large, nested too deep, not UTF-8 JSON, a wrong type or range (with the path).
     """
     if len(payload) > bytes_max(kind):
         raise Refused(f"{len(payload)} bytes; allowed are {bytes_max(kind)}")
     try:
         payload.decode("utf-8")  # msgspec does not look into fields that it skips
+        _require_shallow(payload)
         _VERSION.decode(payload)
         message = _DECODERS[kind].decode(payload)
     except (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError) as error:
         raise Refused(_shortened(str(error))) from None
     assert isinstance(message, kind)
     return message
+
+
+def _require_shallow(payload: bytes) -> None:
+    if payload.count(b"[") + payload.count(b"{") <= NESTING_MAX:
+        return
+    depth = 0
+    for bracket in _STRING.sub(b"", payload).translate(None, _NOT_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > NESTING_MAX:
+            raise Refused(f"nested deeper than {NESTING_MAX}")
 
 
 def _shortened(text: str) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -47,13 +48,19 @@ def documents() -> dict[str, str]:
 
 
 def _portable(part: Any) -> Any:
-    # Python's `\Z` is what `$` means everywhere else: ECMA-262, which JSON Schema names, and RE2.
     if isinstance(part, dict):
-        return {
-            key: value.replace(r"\Z", "$") if key == "pattern" else _portable(value)
-            for key, value in part.items()
-        }
+        return {key: _portable_text(key, value) for key, value in part.items()}
     return [_portable(value) for value in part] if isinstance(part, list) else part
+
+
+def _portable_text(key: str, value: Any) -> Any:
+    if key == "pattern":
+        # Python's `\Z` is what `$` means everywhere else: ECMA-262, which JSON Schema names, RE2.
+        return value.replace(r"\Z", "$")
+    if key == "description" and isinstance(value, str):
+        # A docstring, with its indentation or, from Python 3.13 on, without.
+        return inspect.cleandoc(value)
+    return _portable(value)
 
 
 def _needs(action: Action) -> dict[str, Any]:

@@ -147,13 +147,14 @@ class Wire:
     wherever in a packet that is. All of them can be changed at any time.
     """
 
-    def __init__(self, to_port: int) -> None:
+    def __init__(self, to_port: int, server: socket.socket | None = None) -> None:
+        """Relay to this port; `server` listens already, perhaps in another network."""
         self._to_port = to_port
         self.swallow = False
         self.delay_s = 0.0
         self.piece_bytes = 65536
         self.cut_after_bytes: int | None = None
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = server or socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._ends: list[socket.socket] = []
         self._threads: list[threading.Thread] = []

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 ROOT = Path(__file__).parents[1]
-# Where a name is at the start of a requirement: "paho-mqtt>=2.1; extra == 'device'".
-NAME = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?")
 
 
 def closure(package: str, extra: str) -> set[str]:
@@ -21,17 +20,14 @@ def closure(package: str, extra: str) -> set[str]:
             lines = requires(name) or []
         except PackageNotFoundError:
             continue  # for another platform
-        for line in lines:
-            requirement, _, marker = line.partition(";")
-            match = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", marker)
-            if match is not None and match[1] != wanted:
+        for requirement in map(Requirement, lines):
+            marker = requirement.marker
+            if marker is not None and not marker.evaluate({"extra": wanted}):
                 continue
-            named = NAME.match(requirement.strip())
-            assert named is not None
-            dependency = named[1].lower().replace("_", "-")
+            dependency = requirement.name.lower().replace("_", "-")
             if dependency not in found:
                 found.add(dependency)
-                waiting += [(dependency, one) for one in (named[2] or "").split(",")]
+                waiting += [(dependency, one) for one in (requirement.extras or {""})]
     return found
 
 

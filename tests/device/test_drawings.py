@@ -110,5 +110,5 @@ def test_settings_with_two_roles_on_a_pin_are_said_in_words(
     path = tmp_path / "post.toml"
     path.write_text(SETTINGS.read_text().replace("pin = 13", "pin = 25"))
     assert main([str(path), str(tmp_path)]) == 2
-    assert "GPIO25" in capsys.readouterr().err
+    assert "[cancel] pin and [mains] pin are both 25" in capsys.readouterr().err
     assert list(tmp_path.glob("*.svg")) == []

@@ -181,7 +181,7 @@ def test_an_outcome_of_the_disk_waits_for_a_place_in_a_full_queue(service: Servi
     queue = service._queue
     while queue.offer(object(), droppable=False):
         pass
-    told = threading.Thread(target=service._deliver_surely, args=(Committed(7),))
+    told = threading.Thread(target=service._deliver_surely, args=(Committed(7),), daemon=True)
     told.start()
     taken = [queue.take(0) for _ in range(service_module.QUEUE_LIMIT)]
     told.join(WAIT_S)
@@ -192,7 +192,7 @@ def test_an_outcome_of_the_disk_waits_for_a_place_in_a_full_queue(service: Servi
 def test_a_post_that_ends_waits_for_no_place(service: Service) -> None:
     while service._queue.offer(object(), droppable=False):
         pass
-    told = threading.Thread(target=service._deliver_surely, args=(Committed(7),))
+    told = threading.Thread(target=service._deliver_surely, args=(Committed(7),), daemon=True)
     told.start()
     service._close()
     told.join(WAIT_S)

@@ -592,3 +592,12 @@ def test_minutes_of_glitches_are_nothing_and_hide_no_level(gaps: list[int], clos
     edges = [edge for start in starts for edge in ((start, not closed), (start + 1, closed))]
     heard = woken(Contact(closed=closed, at_us=0, hold_us=10**10), edges, starts[-1] + SECOND)
     assert heard == []
+
+
+def test_presses_of_a_new_call_count_when_the_old_one_is_over_between_them() -> None:
+    counter = CallCounter(3, 5 * SECOND)
+    assert counter.press(0) is None
+    counter.call_over()
+    assert counter.press(1 * SECOND) is None
+    counter.call_over()
+    assert counter.press(2 * SECOND) == (0, 1 * SECOND, 2 * SECOND)

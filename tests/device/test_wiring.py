@@ -101,6 +101,12 @@ def test_what_is_done_to_a_wire_is_a_fault_and_no_call(
     assert status["alarms"] == []
 
 
+def edges_in(service: Service) -> list[Edge]:
+    """The edges that wait in the queue; what the link says there is taken too."""
+    events = iter(lambda: service._queue.take(0), None)
+    return [event for event in events if isinstance(event, Edge)]
+
+
 def test_an_edge_of_any_input_that_was_lost_is_found_at_the_second_look(tmp_path: Path) -> None:
     config = tmp_path / "post.toml"
     config.write_text(SETTINGS.format(directory=tmp_path))
@@ -111,12 +117,11 @@ def test_an_edge_of_any_input_that_was_lost_is_found_at_the_second_look(tmp_path
     # The lid opens and nothing is called: the edge is lost.
     service._pins._factory.pin(6)._state = True
     assert service._watch() is None
-    assert service._queue.take(0) is None
+    assert edges_in(service) == []
     assert service._watch() is None
-    found = service._queue.take(0)
+    found = edges_in(service)
     service._close()
-    assert isinstance(found, Edge)
-    assert (found.pin, found.closed) == ("tamper", False)
+    assert [(edge.pin, edge.closed) for edge in found] == [("tamper", False)]
 
 
 def test_two_roles_on_one_pin_are_refused_with_both_names(tmp_path: Path) -> None:
@@ -131,6 +136,5 @@ def test_two_roles_on_one_pin_are_refused_with_both_names(tmp_path: Path) -> Non
         timeout=30,
     )
     assert done.returncode == 2
-    assert "mains" in done.stderr
-    assert "cancel key" in done.stderr
+    assert "[cancel] pin and [mains] pin are both 25" in done.stderr
     assert "Traceback" not in done.stderr

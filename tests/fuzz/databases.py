@@ -17,7 +17,7 @@ from random import Random
 
 from device.core import Commit as PostCommit
 from device.core import Committed as PostCommitted
-from device.core import RingEvent
+from device.core import Loaded, RingEvent
 from device.outbox import Outbox
 from gateway.core import Committed
 from gateway.journal import JournalUnusable
@@ -140,10 +140,16 @@ def _use_outbox(path: Path) -> bool:
         outbox.close(WAIT_S)
         assert struct.unpack(">I", path.read_bytes()[60:64])[0] > 1, "not of a newer firmware"
         return True
-    outbox.commit(PostCommit(1, (with_id(held(), 99),), (), ()))
-    done = events.get(timeout=WAIT_S)
+    done: object = None
+    for write in (1, 2):  # the first may find what no check has seen; the second never
+        outbox.commit(PostCommit(write, (with_id(held(), 99),), (), ()))
+        done = events.get(timeout=WAIT_S)
+        while isinstance(done, Loaded):
+            done = events.get(timeout=WAIT_S)
+        if done == PostCommitted(write):
+            break
     outbox.close(WAIT_S)
-    assert done == PostCommitted(1), (done, loaded.fault)
+    assert isinstance(done, PostCommitted), (done, loaded.fault)
     return False
 
 
@@ -159,16 +165,21 @@ def _fill_journal(path: Path) -> None:
 
 
 def _use_journal(path: Path) -> bool:
-    room = Room(path.parent, path.name)
-    try:
-        room.open()
-    except JournalUnusable as error:
-        assert "is of schema" in str(error), error
-        return True
-    token = room.commit(record(some_id(9_000)), is_new=False)
-    done = room.event()
-    room.close()
-    assert done == Committed((token,)), done
+    done: object = None
+    for _ in range(2):  # as in a process that ends and is started again
+        room = Room(path.parent, path.name)
+        try:
+            room.open()
+        except JournalUnusable as error:
+            if "is of schema" in str(error):
+                return True
+            raise
+        room.commit(record(some_id(9_000)), is_new=False)
+        done = room.event()
+        room.close()
+        if isinstance(done, Committed):
+            break
+    assert isinstance(done, Committed), done
     return False
 
 
@@ -183,16 +194,20 @@ def _fill_store(path: Path) -> None:
 
 
 def _use_store(path: Path) -> bool:
-    try:
-        with Store(path) as store:
-            store.claim()
-            store.load()
-            store.commit(CentreCommit(alarms=(record_of(centre.document(9_000)),)))
-            assert any(one.alarm_id == centre.uid(9_000) for one in store.load().alarms)
-    except StoreUnavailable as error:
-        assert "of version" in str(error), error
-        return True
-    return False
+    why = ""
+    for _ in range(2):  # as in a process that ends and is started again
+        try:
+            with Store(path) as store:
+                store.claim()
+                store.load()
+                store.commit(CentreCommit(alarms=(record_of(centre.document(9_000)),)))
+                assert any(one.alarm_id == centre.uid(9_000) for one in store.load().alarms)
+            return False
+        except StoreUnavailable as error:
+            why = str(error)
+            if "of version" in why:
+                return True
+    raise AssertionError(why)
 
 
 def _in_use(closed: Path) -> Path:

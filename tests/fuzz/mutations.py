@@ -45,7 +45,7 @@ NASTY: tuple[Any, ...] = (
     [[]] * 40,
     {"v": {"v": 1}},
 )
-TOKENS = (b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\\u0000", b"1e999", b"NaN", b"\xff\xfe")
+TOKENS = tuple(b'{ } [ ] , : " \\ \\u0000 1e999 NaN \xff\xfe'.split(b" "))
 
 
 def spoil_bytes(whole: bytes, chance: Random) -> bytes:

@@ -20,7 +20,7 @@ from gateway.core import MCC_LINK, POSTS_LINK
 from gateway.service import ALLOWED
 from process.core import Heard, Log, Publish
 from process.intake import Intake
-from process.link import Received
+from process.link import Receipt, Received
 from process.log import log
 from protocol.codec import decode_at, encode
 from protocol.messages import Command, Health
@@ -159,8 +159,8 @@ class _Party:
     def take(self, topic: str, payload: bytes, retained: bool) -> None:
         side = MCC_LINK if "/mcc/" in topic else POSTS_LINK
         link = side if side in self.intakes else next(iter(self.intakes))
-        received = Received(link, self.connection(link), topic, payload, retained, object())
-        heard = self.intakes[link].read(received)  # type: ignore[arg-type]
+        received = Received(link, self.connection(link), topic, payload, retained, Receipt("c", 1))
+        heard = self.intakes[link].read(received)
         self.counts["payloads"] += 1
         self.counts["accepted" if heard else "refused"] += 1
         if heard is not None:
@@ -284,7 +284,7 @@ class _PostParty(_Party):
         if self.chance.random() < 0.05:
             self.rig.disk = self.chance.choice(("good", "good", "failing"))
             ids = self.rig.ids
-            self.rig.ids = iter(self.chance.sample(IDS, len(IDS)))
+            self.rig.ids = (one for one in self.chance.sample(IDS, len(IDS)))
             self.rig.press3()
             self.rig.ids = ids
         self.rig.advance(seconds)

@@ -273,7 +273,7 @@ class Rig:
             connection=connection,
             at=timestamp(self.now.wall_ms),
             clock="synchronised",
-            uptime_ms=5,
+            uptime_ms=self.at_us // 1000,
             alarms=held,
             faults=faults,
         )

@@ -39,6 +39,7 @@ from tests.gateway.rig import (
     TOPICS,
     Rig,
     held,
+    make_alarm,
     some_id,
 )
 
@@ -296,6 +297,26 @@ def test_presses_that_began_before_the_window_are_a_panic() -> None:
 def test_presses_that_cannot_be_placed_are_a_panic() -> None:
     rig = practising()
     rig.offer(same_boot=False)
+    assert rig.alarm_document().kind == "panic"
+
+
+def test_a_call_that_was_held_back_until_a_window_was_open_is_a_panic() -> None:
+    rig = Rig()
+    rig.heartbeat()
+    offer = make_alarm(rig.at_us // 1000, ALARM)
+    rig.advance(10)
+    rig.command("open_test")
+    rig.advance(5)
+    rig.hear(offer, Address("posts", "alarms", POST))
+    assert rig.alarm_document().kind == "panic"
+    assert wall_ms(rig.alarm_document().raised.at) - wall_ms(offer.raised_at) <= 10
+
+
+def test_a_call_of_a_boot_that_has_sent_no_heartbeat_yet_is_a_panic() -> None:
+    rig = Rig()
+    rig.presence(online=True)
+    rig.command("open_test")
+    rig.offer(age_s=0.1)
     assert rig.alarm_document().kind == "panic"
 
 
@@ -648,17 +669,23 @@ def test_a_post_that_is_back_within_20_s_was_never_silent() -> None:
     assert {document.connection for document in rig.published(MccPost)} == {"online"}
 
 
-def test_posts_are_documented_on_transitions_only() -> None:
+def test_posts_are_documented_on_transitions_and_every_ten_minutes() -> None:
     rig = Rig()
     rig.heartbeat()
     rig.forget()
-    for _ in range(20):
+    for _ in range(14):
         rig.advance(30)
         rig.heartbeat()
         rig.beat()
     assert rig.published(MccPost) == []
     rig.heartbeat(faults=("button_worn",))
     assert rig.post_document().faults == ("button_worn",)
+    rig.forget()
+    for _ in range(26):
+        rig.advance(30)
+        rig.heartbeat(faults=("button_worn",))
+        rig.beat()
+    assert [document.faults for document in rig.published(MccPost)] == [("button_worn",)]
 
 
 def test_a_link_on_which_not_even_our_own_documents_come_back_is_opened_anew() -> None:
@@ -678,7 +705,9 @@ def test_the_echo_of_a_document_shows_that_a_quiet_link_hears() -> None:
     rig.forget()
     for _ in range(20):
         rig.advance(30)
-        rig.hear(PostState(post=POST, at=timestamp(rig.now.wall_ms)), Address("posts", "state", POST))
+        rig.hear(
+            PostState(post=POST, at=timestamp(rig.now.wall_ms)), Address("posts", "state", POST)
+        )
         rig.beat()
     assert rig.done(Drop) == []
 

@@ -300,10 +300,9 @@ def test_an_older_copy_of_itself_gets_a_new_journal_id(tmp_path: Path) -> None:
     assert (again.journal_id, again.faults) == (restored.journal_id, ())
 
 
-def test_a_url_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    journal = Journal("postgresql+psycopg://user:secret@host:port/x", lambda _: None)
+def test_a_url_that_cannot_be_read_is_named() -> None:
     with pytest.raises(JournalUnusable, match=r"host:port/x cannot be used") as refused:
-        journal.open()
+        Journal("postgresql+psycopg://user:secret@host:port/x", lambda _: None)
     assert "secret" not in str(refused.value)
 
 

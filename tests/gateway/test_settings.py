@@ -43,7 +43,8 @@ def test_the_example_is_valid_as_it_stands() -> None:
 
 def test_every_key_of_the_example_is_real_and_every_key_is_in_the_example(tmp_path: Path) -> None:
     whole = tmp_path / "gateway.toml"
-    whole.write_text(uncommented(EXAMPLE.read_text()))
+    # Files for TLS are only taken with a URL that uses them.
+    whole.write_text(uncommented(EXAMPLE.read_text()).replace('"mqtt://', '"mqtts://'))
     read_settings(whole, GatewayFile)
     table = tomllib.loads(whole.read_text())
     named = {
@@ -69,6 +70,13 @@ def test_check_prints_what_would_run(capsys: pytest.CaptureFixture[str]) -> None
         ("#require_receipt = true", 'require_receipt = "yes"', "require_receipt"),
         ("sqlite:////var/lib/kentongan/journal.db", "mysql://nowhere", "sqlite:///path"),
         ("sqlite:////var/lib/kentongan/journal.db", "sqlite://", "sqlite:///path"),
+        ("sqlite:////var/lib/kentongan/journal.db", "sqlite:///:memory:", "sqlite:///path"),
+        ("sqlite:////var/lib/kentongan/journal.db", "sqlite:///file:j.db", "sqlite:///path"),
+        ("sqlite:////var/lib/kentongan/journal.db", "sqlite:////a\\u0000b", "sqlite:///path"),
+        ("sqlite:////var/lib/kentongan/journal.db", "postgresql+psycopg://h:p/x", "h:p/x"),
+        ("sqlite:////var/lib/kentongan/journal.db", "sqlite:////dev/null/j.db", "/dev/null is not"),
+        ("sqlite:////var/lib/kentongan/journal.db", "sqlite:////tmp", "this is a directory"),
+        ('#ca = "/etc', 'ca = "/etc', "[posts]: ca would not be used"),
         ("[buzzer]", "[buzzer", "gateway.toml"),
     ],
 )
@@ -81,6 +89,17 @@ def test_a_mistake_in_the_file_is_named_and_exit_2(
     config.write_text(text.replace(found, put, 1))
     assert main(["check", "--config", str(config)]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_check_names_a_certificate_that_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "gateway.toml"
+    text = EXAMPLE.read_text().replace('"mqtt://', '"mqtts://', 1)
+    config.write_text(text.replace('#ca = "/etc', f'ca = "{tmp_path}', 1))
+    assert main(["check", "--config", str(config)]) == 2
+    assert '[posts] ca = "' in (said := capsys.readouterr().err)
+    assert "No such file" in said
 
 
 def test_a_file_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -23,7 +24,7 @@ import pytest
 from mcc.alarms import record_of
 from mcc.core import Commit
 from mcc.store import LinkLock, Store
-from tests.broker import Mosquitto
+from tests.broker import Mosquitto, free_port
 from tests.mcc.gateway_double import GatewayDouble
 from tests.mcc.rig import POST, document, uid
 
@@ -129,6 +130,41 @@ def holding(store: Path, *alarm_ids: str) -> None:
 
 
 # --- watch ---
+
+
+def test_watch_that_nobody_reads_ends_within_two_seconds(store: Path) -> None:
+    holding(store, ONE)  # so that there is a line at once
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x")
+    os.set_blocking(write, True)
+    watch = subprocess.Popen(
+        [sys.executable, "-m", "mcc.cli", "watch", "--json", "--store", str(store)],
+        stdout=write,
+        env=environment(KENTONGAN_MCC_URL=f"mqtt://127.0.0.1:{free_port()}"),
+    )
+    try:
+        end_s = time.monotonic() + 10
+        while not catches(watch.pid, signal.SIGTERM):
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+        began_s = time.monotonic()
+        watch.send_signal(signal.SIGTERM)
+        assert watch.wait(5) == 1
+        assert time.monotonic() - began_s < 2
+    finally:
+        watch.kill()
+        watch.wait()
+        os.close(read)
+        os.close(write)
+
+
+def catches(process: int, number: int) -> bool:
+    status = Path(f"/proc/{process}/status").read_text()
+    (caught,) = re.findall(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def test_watch_shows_an_alarm_receipts_it_and_beats(broker: Mosquitto, store: Path) -> None:

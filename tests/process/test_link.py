@@ -222,7 +222,7 @@ class _Outcomes:
                 pass
 
         monkeypatch.setattr(link_module, "_Session", Session)
-        monkeypatch.setattr(link_module.random, "uniform", lambda low, high: high)
+        monkeypatch.setattr("process.link.random.uniform", lambda low, high: high)
         settings = LinkSettings(parse_mqtt_url("mqtt://127.0.0.1"), "card", 20)
         self.link = Link(
             "posts", settings, subscriptions=(), will=lambda _: None, deliver=self._deliver

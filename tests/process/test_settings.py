@@ -102,7 +102,7 @@ def test_every_wrong_key_of_every_table_is_named_in_one_run(tmp_path: Path) -> N
         silent = 1
     """
     assert problems(tmp_path, text) == [
-        'post_id = "RW 5": expected a text in quotes of 0 to 20 characters, for example "mlg-rw"',
+        'post_id = "RW 5": expected a text in quotes of 1 to 20 characters, for example "mlg-rw"',
         '[mqtt] url = "http://x": it must begin with mqtt:// or mqtts://; expected a text in quotes'
         " of 1 to 512 characters (mqtt://host[:port] or mqtts://host[:port], with user:password@"
         " if needed)",
@@ -147,7 +147,7 @@ def test_a_key_like_nothing_known_lists_what_is(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_named_with_what_it_must_hold(tmp_path: Path) -> None:
     assert problems(tmp_path, "") == [
-        'post_id is missing: expected a text in quotes of 0 to 20 characters, for example "mlg-rw"',
+        'post_id is missing: expected a text in quotes of 1 to 20 characters, for example "mlg-rw"',
         "the table [mqtt] is missing; it must hold url",
     ]
 
@@ -226,7 +226,7 @@ def test_the_number_of_problems_is_bounded(tmp_path: Path) -> None:
 def test_a_rule_across_keys_is_a_problem_like_any_other(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text("[mqtt]\nkey = 'k'\n")
-    with pytest.raises(SettingsError, match=r"x\.toml: mqtt: key needs ca"):
+    with pytest.raises(SettingsError, match=r"x\.toml: \[mqtt\]: key needs ca"):
         read_settings(path, WithRule)
 
 

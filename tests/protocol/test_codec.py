@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocol.codec import (
+    NESTING_MAX,
     WHY_CHARS_MAX,
     Refused,
     bytes_max,
@@ -316,6 +317,23 @@ def test_deep_nesting_is_refused(word: str, opening: bytes) -> None:
     depth = (bytes_max(kind) - len(encode(EXAMPLES[word][0])) - 10) // 2
     nested = b"[" * depth + b"]" * depth
     _refusal(kind, encode(EXAMPLES[word][0])[:-1] + b',"deep":' + nested + b"}")
+
+
+def test_unknown_fields_may_nest_up_to_the_bound() -> None:
+    word = "posts/presence"
+    whole = encode(EXAMPLES[word][0])[:-1]
+    side_by_side = b',"many":[' + b"{}," * 40 + b"{}]"
+    inside = NESTING_MAX - 1  # the message itself is one
+    deep_enough = whole + side_by_side + b',"deep":' + b"[" * inside + b"]" * inside + b"}"
+    decode(MESSAGES[word], deep_enough)
+    inside += 1
+    too_deep = whole + b',"deep":' + b"[" * inside + b"]" * inside + b"}"
+    assert _refusal(MESSAGES[word], too_deep) == f"nested deeper than {NESTING_MAX}"
+
+
+def test_brackets_in_a_text_do_not_nest() -> None:
+    noted = msgspec.structs.replace(command("resolve"), note='["{[\\"' + "[{" * 90)
+    assert decode(Command, encode(noted)) == noted
 
 
 @pytest.mark.parametrize(

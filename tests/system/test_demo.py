@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from pytest_mock import MockerFixture
 
 import demo.__main__ as entry
 import demo.story
-from demo.stage import Stage
+from demo.stage import Stage, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,8 +33,40 @@ def test_the_story_ends_well_and_leaves_no_process_and_no_file(tmp_path: Path) -
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "demo: ok"
     assert list(tmp_path.iterdir()) == []
-    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    assert str(tmp_path) not in processes.stdout
+    assert processes_in(tmp_path) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_demo_that_is_ended_takes_its_processes_along(tmp_path: Path, number: int) -> None:
+    playing = subprocess.Popen(
+        [sys.executable, "-m", "demo"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert playing.stdout is not None
+        assert any("red button" in line for line in playing.stdout)
+        assert processes_in(tmp_path) >= 3
+        playing.send_signal(number)
+        code = playing.wait(10)
+    finally:
+        playing.kill()
+        playing.communicate()
+    until("its processes have gone", lambda: processes_in(tmp_path) == 0)
+    if number != signal.SIGKILL:
+        assert code == 128 + number
+        assert list(tmp_path.iterdir()) == []
+
+
+def processes_in(directory: Path) -> int:
+    """How many processes name it on their command line."""
+    listing = subprocess.run(
+        ["ps", "-wwe", "-o", "args"], capture_output=True, text=True, check=True
+    )
+    return sum(str(directory) in line for line in listing.stdout.splitlines())
 
 
 def test_the_story_ends_well_on_the_embedded_broker(

@@ -1,0 +1,195 @@
+"""From stamps to figures: the hops of an alarm, percentiles, ratios and the table. Pure.
+
+It never measures anything, and it never drops a sample: the slowest alarm counts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+BEGIN = "<!-- begin: output of make bench -->"
+END = "<!-- end: output of make bench -->"
+
+# What the four hops of an alarm are called, in their order.
+HOPS = (
+    "post: accepted to committed",
+    "post to gateway, by the broker",
+    "gateway: heard to committed",
+    "gateway to MCC, by the broker",
+)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One alarm on its way; every stamp is uptime (CLOCK_BOOTTIME) in microseconds.
+
+    `accepted_us`: the third press is accepted. `offered_us`: the post has it on disk and hands it
+    over. `heard_us`: the gateway has read it. `told_us`: the gateway has it on disk and hands it
+    over. `arrived_us`: the MCC's subscriber has it.
+    """
+
+    accepted_us: int
+    offered_us: int
+    heard_us: int
+    told_us: int
+    arrived_us: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when the stamps are not in the order of the way."""
+        if list(self._stamps) != sorted(self._stamps):
+            raise ValueError(f"the stamps fall: {self._stamps}")
+
+    @property
+    def whole_us(self) -> int:
+        """From the accepted press to the MCC's subscriber."""
+        return self.arrived_us - self.accepted_us
+
+    @property
+    def hops_us(self) -> tuple[int, ...]:
+        """What each of `HOPS` took; together they are the whole."""
+        stamps = self._stamps
+        return tuple(after - before for before, after in itertools.pairwise(stamps))
+
+    @property
+    def _stamps(self) -> tuple[int, ...]:
+        return (
+            self.accepted_us,
+            self.offered_us,
+            self.heard_us,
+            self.told_us,
+            self.arrived_us,
+        )
+
+
+@dataclass(frozen=True)
+class Press:
+    """One press; uptimes in microseconds.
+
+    `closed_us`: the contact closed. `accepted_us`: the press counts. `answered_us`: lamp and buzzer
+    pins are set.
+    """
+
+    closed_us: int
+    accepted_us: int
+    answered_us: int
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """What one resting post costs; the lamp is armed."""
+
+    rss_bytes: int
+    pss_bytes: int
+    cpu_share: float  # of one core
+    cpu_span_s: float
+    starts_us: tuple[int, ...]  # from the start of the process to listening
+
+
+def percentile(samples: Iterable[float], share: float) -> float:
+    """The smallest sample that at least `share` (0..1] of all do not exceed (nearest rank).
+
+    Raises:
+        ValueError: there are no samples, or `share` is out of range.
+    """
+    ordered = sorted(samples)
+    if not ordered or not 0 < share <= 1:
+        raise ValueError(f"no percentile {share} of {len(ordered)} samples")
+    return ordered[math.ceil(share * len(ordered)) - 1]
+
+
+def ratio_line(product: Sequence[Passage], floor: Sequence[Passage]) -> str:
+    """The last line of the output: how many times the floor the product takes.
+
+    Raises:
+        ValueError: one of them is empty.
+    """
+    ratios = (_ratio(product, floor, share) for share in (0.50, 0.99))
+    return "press_to_mcc ratio_p50={:.2f} ratio_p99={:.2f}".format(*ratios)
+
+
+def report(
+    *,
+    machine: str,
+    product: Sequence[Passage],
+    fresh: Sequence[Passage],
+    floor: Sequence[Passage],
+    presses: Sequence[Press],
+    debounce_us: int,
+    firmware: Firmware,
+) -> str:
+    """Everything that was measured, as lines of text; the last one is `ratio_line`.
+
+    `fresh` are the first alarms of their posts, which are not in `product`.
+    """
+    beyond_us = [press.accepted_us - press.closed_us - debounce_us for press in presses]
+    answer_us = [press.answered_us - press.closed_us for press in presses]
+    starts_us = firmware.starts_us
+    lines = [
+        machine,
+        f"{len(product)} alarms of the product, {len(floor)} of the floor, in turn",
+        "",
+        f"{'milliseconds':<36}{'p50':>9}{'p99':>9}{'max':>9}",
+        _row("third press to MCC, product", _wholes(product)),
+        _row("third press to MCC, floor", _wholes(floor)),
+        _row("  a post's first alarm", _wholes(fresh)),
+        "",
+        f"{'where the time goes':<36}{'product':>18}{'floor':>18}",
+        f"{'milliseconds':<36}" + f"{'p50':>9}{'p99':>9}" * 2,
+        *(_hop_row(place, name, product, floor) for place, name in enumerate(HOPS)),
+        "",
+        f"{'milliseconds':<36}{'p50':>9}{'p99':>9}{'max':>9}",
+        _row(f"edge to accepted, beyond {debounce_us / 1000:g} ms", beyond_us),
+        _row("edge to lamp and buzzer", answer_us),
+        _row(f"start to listening, {len(starts_us)} starts", starts_us),
+        "",
+        f"memory of the firmware: RSS {firmware.rss_bytes / 2**20:.1f} MiB,"
+        f" PSS {firmware.pss_bytes / 2**20:.1f} MiB",
+        f"idle CPU, lamp armed, over {firmware.cpu_span_s:.0f} s:"
+        f" {firmware.cpu_share:.2%} of one core",
+        "",
+        ratio_line(product, floor),
+    ]
+    return "\n".join(lines)
+
+
+def with_output(page: str, output: str) -> str:
+    """The page with its part between the two marks replaced by `output`.
+
+    Raises:
+        ValueError: the page has no such part.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"it has no lines {BEGIN!r} and {END!r}")
+    return f"{before}{BEGIN}\n```\n{output}\n```\n{END}{after}"
+
+
+def _wholes(passages: Sequence[Passage]) -> list[int]:
+    return [passage.whole_us for passage in passages]
+
+
+def _ratio(product: Sequence[Passage], floor: Sequence[Passage], share: float) -> float:
+    return percentile(_wholes(product), share) / percentile(_wholes(floor), share)
+
+
+def _row(name: str, samples_us: Sequence[int]) -> str:
+    return f"{name:<36}" + _cells(samples_us, (0.50, 0.99, 1.0))
+
+
+def _hop_row(place: int, name: str, product: Sequence[Passage], floor: Sequence[Passage]) -> str:
+    def hop(of: Passage) -> int:
+        return of.hops_us[place]
+
+    return f"{name:<36}" + _hop_cells(hop, product) + _hop_cells(hop, floor)
+
+
+def _hop_cells(hop: Callable[[Passage], int], passages: Sequence[Passage]) -> str:
+    return _cells([hop(passage) for passage in passages], (0.50, 0.99))
+
+
+def _cells(samples_us: Sequence[int], shares: Iterable[float]) -> str:
+    return "".join(f"{percentile(samples_us, share) / 1000:9.2f}" for share in shares)
