@@ -53,8 +53,8 @@ fuzz: $(VENV)/dev.stamp ## hostile messages, sentences, settings and databases, 
 test-systemd: packages $(VENV)/dev.stamp ## the services under a real systemd (root)
 	$(BIN)/pytest tests/systemd/booted.py
 
-faults: packages $(VENV)/dev.stamp ## the fault table on real processes, some 240 kills among it: 20 minutes at most
-	KENTONGAN_FAULT_SCALE=16 timeout --kill-after=30 1200 $(BIN)/pytest tests/faults
+faults: packages $(VENV)/dev.stamp ## the fault table on real processes, 220 kills among it: 20 minutes at most
+	KENTONGAN_FAULT_SCALE=22 timeout --kill-after=30 1200 $(BIN)/pytest tests/faults
 
 soak: packages $(VENV)/dev.stamp ## the same for hours: thousands of kills
 	KENTONGAN_FAULT_SCALE=400 $(BIN)/pytest tests/faults

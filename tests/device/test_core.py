@@ -536,6 +536,43 @@ def test_scenario_20_at_sixteen_open_alarms_nothing_is_swallowed() -> None:
     assert rig.newest.repeats == 1
 
 
+def test_at_sixteen_answered_alarms_a_call_that_waits_is_not_outshone() -> None:
+    rig = connected()
+    ids: list[str] = []
+    for _ in range(UNRESOLVED_MAX):
+        ids.append(rig.press3())
+        rig.document(*(listed(one, "acknowledged", answered=0) for one in ids))
+        rig.advance(3)
+    assert rig.lamp() == "answered"
+    rig.press3()
+    assert rig.lamp() == "calling"
+    rig.advance(21)
+    assert rig.lamp() == "out_of_order"
+
+
+def test_a_repeat_of_an_alarm_that_was_listed_long_ago_has_its_own_20_s() -> None:
+    rig = connected()
+    alarm_id = rig.press3()
+    rig.document(listed(alarm_id, "received"))
+    rig.advance(300)
+    rig.press3()
+    assert rig.lamp() == "calling"
+    rig.advance(21)
+    assert rig.lamp() == "out_of_order"
+
+
+def test_what_was_read_of_an_alarm_that_is_not_held_is_told_until_it_is_over() -> None:
+    rig = connected()
+    foreign = "12345678-0000-4000-8000-000000000000"
+    rig.document(listed(foreign, "acknowledged", answered=0))
+    rig.advance(31)
+    (told,) = rig.published(Health)[-1].alarms
+    assert (told.alarm_id, told.state, told.answered_repeats) == (foreign, "acknowledged", 0)
+    rig.document(listed(foreign, "resolved", answered=0))
+    rig.advance(31)
+    assert rig.published(Health)[-1].alarms == ()
+
+
 # --- cancel --------------------------------------------------------------------------------
 
 

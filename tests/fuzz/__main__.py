@@ -1,106 +1,10 @@
-"""`make fuzz`: the whole campaign, on two processes, with what was sent and what became of it.
-
-`python -m tests.fuzz --seed N` repeats one; without it the day's date is the seed. Log lines are
-made as ever and thrown away: what they would hold is part of what is tried.
-"""
+"""`python -m tests.fuzz`; the processes that it starts know `campaign` by that name."""
 
 from __future__ import annotations
 
-import argparse
-import io
 import sys
-import tempfile
-import time
-from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
-from tests.fuzz import databases, payloads, sentences, settings_files
-
-PAYLOADS = 1_000_000
-SENTENCES = 200_000
-SETTINGS_FILES = 1_000
-DATABASE_FILES = 1_000  # of each of the three
-PROCESSES = 2
-# Pools of names and ids are full long before a third of the payloads are through.
-GROWN_BYTES_MAX = 16 * 1024 * 1024
-
-
-class _Nowhere(io.TextIOBase):
-    def write(self, text: str) -> int:
-        return len(text)
-
-
-def some_payloads(seed: int, count: int) -> Counter[str]:
-    """Payloads, and the assertion that the process has not grown."""
-    outcome = payloads.run(seed, count)
-    if outcome.grown_bytes > GROWN_BYTES_MAX:
-        raise AssertionError(f"grown by {outcome.grown_bytes} bytes in {count} payloads")
-    return outcome.counts
-
-
-def some_settings(seed: int, count: int) -> Counter[str]:
-    """Settings files, in a directory that goes away."""
-    with tempfile.TemporaryDirectory(prefix="kentongan-fuzz-") as directory:
-        return settings_files.run(seed, count, Path(directory))
-
-
-def some_databases(seed: int, count: int) -> Counter[str]:
-    """Database files, in a directory that goes away."""
-    with tempfile.TemporaryDirectory(prefix="kentongan-fuzz-") as directory:
-        return databases.run(seed, count, Path(directory))
-
-
-def _mute() -> None:
-    sys.stderr = _Nowhere()
-
-
-def main() -> int:
-    """Run it; 1 where something broke, with the command that brings it back."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--seed", type=int, default=int(time.strftime("%Y%m%d")))
-    parser.add_argument("--divide", type=int, default=1, help="run one N-th of everything")
-    options = parser.parse_args()
-    seed, part = options.seed, options.divide
-    jobs: list[tuple[str, Callable[[int, int], Counter[str]], int]] = [
-        ("payloads", some_payloads, PAYLOADS // 4),
-        ("payloads", some_payloads, PAYLOADS // 4),
-        ("payloads", some_payloads, PAYLOADS // 4),
-        ("payloads", some_payloads, PAYLOADS // 4),
-        ("databases", some_databases, DATABASE_FILES // 2),
-        ("databases", some_databases, DATABASE_FILES // 2),
-        ("sentences", sentences.run, SENTENCES),
-        ("settings", some_settings, SETTINGS_FILES),
-    ]
-    began_s = time.monotonic()
-    broken = 0
-    totals: Counter[str] = Counter()
-    with ProcessPoolExecutor(PROCESSES, initializer=_mute) as pool:
-        running = [
-            (name, pool.submit(job, seed + n, max(1, count // part)))
-            for n, (name, job, count) in enumerate(jobs)
-        ]
-        for name, future in running:
-            error = future.exception()
-            if error is not None:
-                broken += 1
-                _say(f"{name}: {type(error).__name__}: {error}")
-                continue
-            counts = future.result()
-            totals += counts
-            _say(f"{name}: " + ", ".join(f"{count:,} {what}" for what, count in counts.items()))
-    _say("in all: " + ", ".join(f"{count:,} {what}" for what, count in sorted(totals.items())))
-    _say(f"{time.monotonic() - began_s:.0f} s, seed {seed}, {broken} of {len(jobs)} jobs broken")
-    if broken:
-        _say(f"again: python -m tests.fuzz --seed {seed} --divide {part}")
-    return 1 if broken else 0
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
+from tests.fuzz.campaign import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz import databases, payloads, sentences, settings_files
-from tests.fuzz.__main__ import GROWN_BYTES_MAX, main
+from tests.fuzz.campaign import GROWN_BYTES_MAX, main
 
 
 def test_forty_thousand_payloads_break_nothing_and_nothing_grows(
@@ -53,7 +53,7 @@ def test_sixty_damaged_files_of_each_database_leave_one_that_works(
 def test_a_broken_job_is_named_with_the_command_that_repeats_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.fuzz.__main__.GROWN_BYTES_MAX", -(2**40))
+    monkeypatch.setattr("tests.fuzz.campaign.GROWN_BYTES_MAX", -(2**40))
     monkeypatch.setattr(sys, "argv", ["fuzz", "--seed", "1", "--divide", "10000"])
     assert main() == 1
     said = capsys.readouterr().out

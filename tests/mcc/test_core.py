@@ -8,7 +8,7 @@ import pytest
 from mcc import core as core_module
 from mcc.alarms import DONE, record_of
 from mcc.core import Commit, DocumentCleared, NewCommands, SendingRefused
-from process.core import Heard, LinkUp, Publish
+from process.core import Drop, Heard, LinkUp, Publish
 from protocol.codec import decode, encode
 from protocol.messages import Command, Message
 from protocol.topics import Address
@@ -333,6 +333,23 @@ def test_a_live_document_is_as_good_as_a_gateways_beat() -> None:
     desk.hear(post())
     desk.run(20)
     assert desk.gateways() == [(GATEWAY, "online")]
+
+
+def test_a_link_that_hears_no_gateway_is_opened_anew_after_growing_pauses() -> None:
+    desk = Desk().up()
+    desk.hear(gateway())
+    desk.run(59)
+    assert desk.logs().count("link_deaf") == 0
+    desk.run(2)
+    assert desk.logs().count("link_deaf") == 1
+    desk.run(118)
+    assert desk.logs().count("link_deaf") == 1
+    desk.run(3)
+    assert desk.logs().count("link_deaf") == 2
+    assert [drop.link for drop in desk.effects if isinstance(drop, Drop)] == ["mcc", "mcc"]
+    desk.hear(gateway())
+    desk.run(61)
+    assert desk.logs().count("link_deaf") == 3
 
 
 def test_a_lost_link_makes_every_gateway_unknown() -> None:

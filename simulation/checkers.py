@@ -1,0 +1,678 @@
+"""The promises, checked while everything happens and once more when it has settled.
+
+A checker knows what residents and operators did, what is on the disks, what passes on the wire, and
+what lamp and buzzer do. It must never ask a core what it believes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from device.core import UNRESOLVED_MAX
+from device.core import Commit as PostCommit
+from device.held import Held
+from gateway.core import Commit
+from gateway.record import AlarmRecord, document
+from mcc.alarms import STEP_OF, record_of
+from mcc.alarms import AlarmRecord as MccRecord
+from mcc.core import Commit as MccCommit
+from process.core import Acknowledge, Heard, Publish
+from protocol.codec import bytes_max, encode
+from protocol.messages import (
+    HELD_MAX,
+    Alarm,
+    Answer,
+    Command,
+    Health,
+    MccAlarm,
+    MccPost,
+    PostState,
+    Presence,
+)
+from protocol.states import RANK
+from simulation.disks import Journal, MccDisk, PostDisk
+from simulation.people import Call, Truth
+from simulation.processes import GATEWAY_ID, GatewayProcess, PostProcess
+from simulation.timeline import MINUTE_US, SECOND_US, Timeline, Violation
+
+# P2: 45 s after the last answered heartbeat was sent, at the default of 30 s.
+OUT_OF_ORDER_AFTER_US = 45 * SECOND_US
+# A beat every 10 s, two may be missed.
+BEAT_US = 25 * SECOND_US
+UNLISTED_US = 20 * SECOND_US
+# Patience with the disk, and its latency: so much may be gone with the process (P1, step 2).
+UNWRITTEN_US = 1_300_000
+OPEN_TEST_AGE_US = 60 * SECOND_US
+SKEW_US = 5 * SECOND_US  # between the clocks of gateway and MCC, when nobody has stepped them
+SILENT_US = 90 * SECOND_US
+SILENT_AFTER_WILL_US = 20 * SECOND_US
+
+
+class Checkers:
+    """All of them; a broken promise raises `Violation` at once."""
+
+    def __init__(self, timeline: Timeline, truth: Truth, counts: Counter[str]) -> None:
+        """The disks are named later, with `watch`."""
+        self.timeline = timeline
+        self.truth = truth
+        self.counts = counts
+        self.posts: dict[str, PostProcess] = {}
+        self.clocks_skewed = False  # wall clocks of gateway or MCC were stepped: windows are vague
+        self.gateway_starts_us: list[int] = []
+        self._cards: dict[str, PostDisk] = {}
+        self._gone: Counter[str] = Counter()  # calls that an older journal does not know
+        self._owed: Counter[str] = Counter()  # repeats that a replaced card has forgotten
+        self._bad_us: dict[str, int] = {}
+        # Sounds, by alarm.
+        self.sounds: Counter[str] = Counter()
+        self._cuts: Counter[str] = Counter()
+        # What the gateway has really heard and said.
+        self._sent_us: dict[tuple[str, str, int], int] = {}
+        self._answered_us: dict[str, int] = {}
+        self._beat_us = -(10**12)
+        self._alive_us: dict[str, int] = {}
+        self._shown: dict[str, str] = {}
+        self._receipts: set[tuple[str, str, str]] = set()
+        self._windows_said: set[str] = set()
+        # What has ever stood in the journal.
+        self._steps: set[str] = set()
+
+    def watch(self, journal: Journal, store: MccDisk) -> None:
+        """Look at every commit on these disks."""
+        self._journal = journal
+        self._store = store
+        self._lineage = journal.lineage
+        journal.on_commit = self._journal_commit
+        store.on_commit = self._store_commit
+
+    def watch_post(self, post: PostProcess) -> None:
+        """Look at this post and at every commit on its card."""
+        self.posts[post.name] = post
+        self._cards[post.name] = post.disk
+        self._bad_us[post.name] = -(10**12)
+        post.disk.on_commit = lambda rows, commit: self._card_commit(post, rows, commit)
+
+    def disk_was_bad(self, post: str) -> None:
+        """The card of this post is, or was until now, not in order."""
+        self._bad_us[post] = self.timeline.now_us
+
+    def _broken(self, promise: str, what: str) -> None:
+        raise Violation(f"{promise} at {self.timeline.now_us / SECOND_US:.3f} s: {what}")
+
+    # --- P1 and P5: calls and alarms -------------------------------------------------------
+
+    def _counted(self, post: str, where: str = "everywhere") -> int:
+        """How many calls of this post the disks hold, by alarms and repeats."""
+        counts: dict[str, int] = {}
+        if where in ("everywhere", "journal"):
+            for record in self._journal.rows.values():
+                if record.post == post:
+                    answered = record.answered_repeats
+                    if answered is None and record.alarm_id in self._cards[post].rows:
+                        # The journal was restored; the command centre will tell it once more.
+                        answered = self._cards[post].rows[record.alarm_id].answered_repeats
+                    counts[record.alarm_id] = _calls_in(record.repeats, answered)
+        if where in ("everywhere", "store"):
+            for alarm in self._store.alarms.values():
+                if alarm.post == post:
+                    n = _calls_in(alarm.repeats, alarm.answered_repeats)
+                    counts[alarm.alarm_id] = max(counts.get(alarm.alarm_id, 0), n)
+        if where == "journal" or where == "store":
+            # At the bound of 16, calls beyond an answer wait on the card until there is room.
+            pending = sum(held.excess for held in self._cards[post].rows.values())
+            return sum(counts.values()) + pending
+        if where == "everywhere":
+            for held in self._cards[post].rows.values():
+                moved = max(0, held.carried - (held.answered_repeats or 0))
+                n = 1 + held.repeats - moved
+                counts[held.alarm_id] = max(counts.get(held.alarm_id, 0), n)
+        return sum(counts.values())
+
+    def post_died(self, post: PostProcess) -> None:
+        """P1: what it had reported as written must be somewhere."""
+        now_us = self.timeline.now_us
+        name = post.name
+        missing = self.truth.sure_calls(name) - self._counted(name)
+        if missing <= 0:
+            return
+        unwritten = [c for c in self.truth.calls[name] if c.sure and c.excused is None]
+        for call in unwritten[-missing:]:
+            fresh = now_us - call.at_us < UNWRITTEN_US
+            bad = self._bad_us[name] + 7 * SECOND_US >= call.at_us or post.disk.weather != "ok"
+            if not (fresh or bad or post.disk.slow_us):
+                self._broken("P1", f"{name}: the call of {_s(call.at_us)} died with the process")
+            call.excused = "died before it was written"
+            self.counts["excused_unwritten"] += 1
+
+    def in_journal(self) -> dict[str, int]:
+        """How many calls of each post the journal holds."""
+        return {post: self._counted(post, "journal") for post in self.posts}
+
+    def disk_replaced(self, held_before: dict[str, int]) -> None:
+        """The one loss allowed: the only copy is gone. It is counted.
+
+        `held_before` is what the journal held.
+        """
+        for post, held in self.in_journal().items():
+            self._gone[post] += held_before[post] - held
+        for post, card in self._cards.items():
+            rows = [held for held in card.rows.values() if not held.over]
+            known = [(self._repeats_known(held.alarm_id), held.repeats) for held in rows]
+            self._owed[post] = sum(max(0, theirs - ours) for theirs, ours in known)
+        for name in self.posts:
+            missing = self.truth.sure_calls(name) - self._counted(name)
+            unsafe = [c for c in self.truth.calls[name] if c.sure and c.excused is None]
+            for call in unsafe[max(0, len(unsafe) - max(0, missing)) :]:
+                call.excused = "its only copy was replaced"
+                self.counts["excused_only_copy"] += 1
+
+    def call_made(self, call: Call) -> None:
+        """A card that is an older copy of itself may count a call that was counted before.
+
+        Repeats are a number: a post that has forgotten one gives the next one its place. The alarm
+        itself is open and rings; the call is taken for the one that the gateway knows already.
+        """
+        if call.sure and self._owed[call.post] > 0:
+            self._owed[call.post] -= 1
+            call.excused = "its number was taken, on a card that was replaced"
+            self.counts["excused_old_card"] += 1
+
+    def _repeats_known(self, alarm_id: str) -> int:
+        places = (self._journal.rows.get(alarm_id), self._store.alarms.get(alarm_id))
+        return max((place.repeats for place in places if place is not None), default=0)
+
+    def _no_more_than_called(self, post: str) -> None:
+        if self._journal.replaced and self._store.replaced:
+            return  # an answer may be forgotten everywhere but at the post: then calls ring again
+        calls = self.truth.calls[post]
+        # A call is counted a moment before its resident is done with it.
+        called = len(calls) + (self.timeline.now_us < self.posts_busy(post))
+        pending = sum(held.excess for held in self._cards[post].rows.values())
+        if self._counted(post, "journal") - pending > called:
+            self._broken("P5", f"{post}: more calls in the journal than the {called} made")
+
+    def posts_busy(self, post: str) -> int:
+        """Until when (us) somebody is at this post; set by the world."""
+        return self.busy_until_us(post)
+
+    @staticmethod
+    def busy_until_us(post: str) -> int:
+        """Replaced by the world."""
+        raise NotImplementedError(post)
+
+    # --- P6 and the rules of merging: nothing falls ----------------------------------------
+
+    def _card_commit(self, post: PostProcess, rows: dict[str, Held], commit: PostCommit) -> None:
+        for held in commit.puts:
+            before = rows.get(held.alarm_id)
+            if before is None:
+                self.timeline.note(post.name, f"holds {held.alarm_id[-12:]}")
+                continue
+            self._rises(f"{post.name} outbox", before, held)
+            if before.answered_repeats not in (None, held.answered_repeats):
+                self._broken("P1", f"{post.name}: answered repeats changed in {held.alarm_id}")
+            if (before.sound, held.sound) in (("sounded", "due"), ("due", "none")):
+                self._broken("P2", f"{post.name}: {before.sound} became {held.sound}")
+        bad = self.timeline.now_us - self._bad_us[post.name] < MINUTE_US
+        for alarm_id in commit.deletes:
+            gone = rows.get(alarm_id)
+            if gone is not None and not bad and (not gone.over or gone.sound == "due"):
+                self._broken("P1", f"{post.name}: {alarm_id} forgotten as {gone.state}")
+        after = {**rows, **{held.alarm_id: held for held in commit.puts}}
+        for alarm_id in commit.deletes:
+            after.pop(alarm_id, None)
+        bad = bad or post.disk.unread
+        if sum(not held.over for held in after.values()) > UNRESOLVED_MAX and not bad:
+            self._broken("P7", f"{post.name}: more than {UNRESOLVED_MAX} unresolved")
+        if len(after) > HELD_MAX and not bad:
+            self._broken("P7", f"{post.name}: holds {len(after)}")
+
+    def _journal_commit(self, rows: dict[str, AlarmRecord], commit: Commit) -> None:
+        posts = set()
+        for put in commit.puts:
+            record = put.record
+            before = rows.get(record.alarm_id)
+            posts.add(record.post)
+            for step in _steps_of(record):
+                if step.command_id is not None:
+                    self._steps.add(step.command_id)
+            if before is None:
+                self._new_in_journal(record)
+            elif put.is_new:
+                continue  # the journal keeps its own
+            else:
+                self._rises("journal", before, record)
+                self._steps_stay("journal", before, record)
+            self.timeline.note(
+                "journal",
+                f"{record.alarm_id[-12:]} {record.state} {record.kind} repeats={record.repeats}"
+                f" answered={record.answered_repeats} listed={record.listed}"
+                f" receipted={record.receipted is not None}",
+            )
+            if record.answered_repeats is not None and (
+                before is None or before.answered_repeats is None
+            ):
+                self._answers_what_was_seen(record)
+        self.timeline.after(0, self._posts_counted, posts)
+
+    def _posts_counted(self, posts: set[str]) -> None:
+        for post in sorted(posts):
+            self._no_more_than_called(post)
+
+    def _new_in_journal(self, record: AlarmRecord) -> None:
+        if record.post not in self.posts:
+            self._broken("P4", f"an alarm of {record.post}, which there is not")
+
+    def _answers_what_was_seen(self, record: AlarmRecord) -> None:
+        seen = {
+            command.repeats
+            for command in self.truth.commands.values()
+            if command.alarm_id == record.alarm_id and command.action in STEP_OF
+        }
+        if self._store.replaced:
+            seen.add(0)  # what was seen is forgotten: then the calls ring again
+        if record.answered_repeats not in seen:
+            self._broken(
+                "P1",
+                f"{record.alarm_id} counts {record.answered_repeats} repeats as answered;"
+                f" operators saw {sorted(one for one in seen if one is not None)}",
+            )
+
+    def _store_commit(self, rows: dict[str, MccRecord], commit: MccCommit) -> None:
+        for alarm in commit.alarms:
+            before = rows.get(alarm.alarm_id)
+            if before is not None and alarm.alarm_id in commit.fresh:
+                continue
+            if before is None:
+                self._shown_as_test(alarm)
+            else:
+                self._rises("store", before, alarm)
+                self._steps_stay("store", before, alarm)
+            self.timeline.note(
+                "store",
+                f"{alarm.alarm_id[-12:]} {alarm.state} {alarm.kind} repeats={alarm.repeats}"
+                f" answered={alarm.answered_repeats} closed_here={alarm.closed_here is not None}",
+            )
+            if before is None or before.repeats < alarm.repeats or before.kind != alarm.kind:
+                self.operators_see(alarm, before is None)
+        for command_id, verdict in commit.verdicts:
+            self.timeline.note("store", f"command {command_id[-12:]} {verdict.refused or 'done'}")
+            if verdict.refused is None:
+                self._done(command_id)
+
+    @staticmethod
+    def operators_see(alarm: MccRecord, is_new: bool) -> None:
+        """Replaced by the world: people look at the screen."""
+        raise NotImplementedError
+
+    def _done(self, command_id: str) -> None:
+        """A command is over when a document shows it, and a document shows what is committed."""
+        command = self.truth.commands.get(command_id)
+        if command is None:
+            self._broken("P4", f"a command {command_id} that nobody gave")
+        elif command.action in STEP_OF and command_id not in self._steps:
+            self._broken("P1", f"{command.action} {command_id} is done, and in no journal")
+        elif command.action == "open_test" and command_id not in self._windows_said:
+            self._broken("P1", f"open_test {command_id} is done, and no document showed it")
+        elif command.action == "close_test":
+            for window in self.truth.windows[self.truth.closings[command_id]]:
+                if window.closed_us is None:
+                    window.closed_us = self.timeline.now_us
+
+    def _rises(self, where: str, before: Any, after: Any) -> None:
+        if RANK[after.state] < RANK[before.state]:
+            self._broken(
+                "P1", f"{where}: {before.alarm_id} fell from {before.state} to {after.state}"
+            )
+        if after.repeats < before.repeats:
+            self._broken("P1", f"{where}: repeats of {before.alarm_id} fell")
+
+    def _steps_stay(self, where: str, before: Any, after: Any) -> None:
+        who = before.alarm_id
+        if before.kind == "panic" and after.kind != "panic":
+            self._broken("P1", f"{where}: panic {who} became {after.kind}")
+        if before.answered_repeats not in (None, after.answered_repeats):
+            self._broken("P1", f"{where}: answered repeats of {who} changed")
+        if before.outcome not in (None, after.outcome):
+            self._broken("P1", f"{where}: outcome of {who} changed")
+        for name in ("delivered", "acknowledged", "dispatched", "resolved"):
+            step = getattr(before.reached, name)
+            if step is not None and getattr(after.reached, name) != step:
+                self._broken("P1", f"{where}: who {name} {who} changed")
+
+    # --- tests and panics ------------------------------------------------------------------
+
+    def _may_be_test(self, post: str, at_us: int) -> bool:
+        """Whether a call at this moment may lie in a window that an operator has opened."""
+        for window in self.truth.windows[post]:
+            if at_us < window.issued_us:
+                continue
+            if self.clocks_skewed:
+                return True
+            void = any(
+                window.issued_us + SKEW_US < start_us <= at_us
+                for start_us in self.gateway_starts_us
+            )
+            closed = window.closed_us is not None and window.closed_us < at_us
+            latest_us = window.issued_us + OPEN_TEST_AGE_US + window.minutes * MINUTE_US
+            if at_us <= latest_us + SECOND_US and not closed and not void:
+                return True
+        return False
+
+    def _shown_as_test(self, alarm: MccRecord) -> None:
+        if alarm.kind != "test":
+            return
+        calls = [c for c in self.truth.calls[alarm.post] if self._may_be_test(c.post, c.at_us)]
+        # The call may still be under way when its alarm arrives.
+        now = self._may_be_test(alarm.post, self.timeline.now_us)
+        if not calls and not now:
+            self._broken("P1", f"{alarm.alarm_id} is shown as a test, and no window was open")
+
+    def _panics_are_panics(self, post: str) -> None:
+        sure = sum(
+            c.sure and c.excused is None and not self._may_be_test(post, c.at_us)
+            for c in self.truth.calls[post]
+        )
+        panics = sum(
+            _calls_in(alarm.repeats, alarm.answered_repeats)
+            for alarm in self._store.alarms.values()
+            if alarm.post == post and alarm.kind == "panic"
+        )
+        if panics < sure:
+            self._broken("P1", f"{post}: {sure} calls outside any window, {panics} shown as panic")
+
+    # --- what the gateway hears and says ---------------------------------------------------
+
+    def gateway_started(self, gateway: GatewayProcess) -> None:
+        """A start: windows are void, and after a restore receipts are."""
+        self.gateway_starts_us.append(self.timeline.now_us)
+        self._alive_us.clear()
+        self._shown.clear()
+        if gateway.disk.lineage != self._lineage:
+            self._lineage = gateway.disk.lineage
+            self._receipts.clear()
+
+    def gateway_hears(self, event: object) -> None:
+        """What came in, live."""
+        if type(event) is not Heard or event.retained:
+            return
+        message = event.message
+        match message:
+            case Health():
+                self._alive_us[message.post] = self.timeline.now_us
+            case Presence(online=True):
+                self._alive_us[message.post] = self.timeline.now_us
+            case Command(action="beat"):
+                self._beat_us = self.timeline.now_us
+            case Command(action="receive"):
+                assert message.alarm_id is not None
+                assert message.content is not None
+                self._receipts.add((message.alarm_id, message.content, message.store_id))
+
+    def post_beats(self, health: Health) -> None:
+        """A heartbeat leaves a post."""
+        self._sent_us[health.post, health.connection, health.n] = self.timeline.now_us
+
+    def gateway_says(self, gateway: GatewayProcess, publish: Publish) -> None:
+        """P1: commit, then say. P3: no false silence, no false presence."""
+        message = publish.message
+        if isinstance(message, Answer):
+            if message.mcc_answers:
+                if self.timeline.now_us - self._beat_us > BEAT_US + SECOND_US:
+                    self._broken("P2", "the gateway says that the MCC answers, and it does not")
+                sent_us = self._sent_us.get((message.post, message.connection, message.n))
+                if sent_us is not None and sent_us > self._answered_us.get(message.post, -1):
+                    self._answered_us[message.post] = sent_us
+        elif isinstance(message, PostState):
+            self._state_document(message)
+        elif isinstance(message, MccAlarm):
+            self._alarm_document(message)
+        elif isinstance(message, MccPost):
+            self._post_document(message)
+
+    def _state_document(self, state: PostState) -> None:
+        self._fits(state)
+        for listed in state.alarms:
+            record = self._journal.rows.get(listed.alarm_id)
+            if (
+                record is None
+                or RANK[listed.state] > RANK[record.state]
+                or listed.repeats > record.repeats
+                or listed.answered_repeats not in (None, record.answered_repeats)
+            ):
+                self._broken("P1", f"{state.post} reads {listed}, the journal holds {record}")
+
+    def _alarm_document(self, shown: MccAlarm) -> None:
+        self._fits(shown)
+        record = self._journal.rows.get(shown.alarm_id)
+        if (
+            record is None
+            or RANK[shown.state] > RANK[record.state]
+            or shown.repeats > record.repeats
+            or (shown.outcome is not None and shown.outcome != record.outcome)
+        ):
+            self._broken("P1", f"the MCC reads {shown.alarm_id} {shown.state}: not committed")
+        receipted = shown.receipted
+        if receipted is not None:
+            receipt = (shown.alarm_id, receipted.content, receipted.store_id)
+            if receipt not in self._receipts:
+                self._broken("P1", f"{shown.alarm_id}: a receipt that this journal never got")
+
+    def _post_document(self, shown: MccPost) -> None:
+        if shown.test_window is not None:
+            self._windows_said.add(shown.test_window.command_id)
+        before = self._shown.get(shown.post)
+        self._shown[shown.post] = shown.connection
+        now_us = self.timeline.now_us
+        alive_us = self._alive_us.get(shown.post)
+        if shown.connection == "online" and before != "online" and alive_us is None:
+            self._broken("P3", f"{shown.post} is shown online, and nobody has heard it")
+        if shown.connection == "silent" and before != "silent" and alive_us is not None:
+            post = self.posts[shown.post]
+            link = post.link
+            steady = link.whole and not post.frozen
+            if steady and now_us - link.last_up_us < SILENT_AFTER_WILL_US + 5 * SECOND_US:
+                steady = False
+            if now_us - alive_us < SILENT_AFTER_WILL_US - SECOND_US or (
+                steady and now_us - alive_us < SILENT_US - SECOND_US
+            ):
+                self._broken("P3", f"{shown.post} is shown silent, and it is not")
+
+    def gateway_acknowledges(self, gateway: GatewayProcess, acknowledge: Acknowledge) -> None:
+        """P1: an offer is acknowledged when it is in the journal."""
+        for receipt in acknowledge.receipts:
+            assert isinstance(receipt, tuple)
+            message = receipt[1].message
+            if not isinstance(message, Alarm):
+                continue
+            record = self._journal.rows.get(message.alarm_id)
+            if record is None or (
+                record.post == message.post and record.repeats < len(message.repeat_uptimes_ms)
+            ):
+                self._broken("P1", f"{message.alarm_id} is acknowledged and not in the journal")
+
+    def centre_says(self, centre: object, publish: Publish) -> None:
+        """P1: a receipt leaves after the commit."""
+        message = publish.message
+        if isinstance(message, Command) and message.action == "receive":
+            alarm = self._store.alarms.get(message.alarm_id or "")
+            if alarm is None or (message.repeats or 0) > alarm.repeats:
+                self._broken("P1", f"{message.alarm_id} is receipted and not in the store")
+
+    def _fits(self, message: Any) -> None:
+        if len(encode(message)) > bytes_max(type(message)):
+            self._broken("P7", f"{type(message).__name__} is too large")
+
+    # --- P2: lamp and buzzer ---------------------------------------------------------------
+
+    def lamp(self, post: PostProcess) -> None:
+        """It never claims more than is true."""
+        if not post.alive or post.frozen:
+            return
+        name, now_us = post.name, self.timeline.now_us
+        match post.lamp:
+            case "armed":
+                age_us = now_us - self._answered_us.get(name, -(10**12))
+                if age_us > OUT_OF_ORDER_AFTER_US + SECOND_US:
+                    self._broken("P2", f"{name}: armed, last answered {_s(age_us)} ago")
+                if not post.link.up:
+                    self._broken("P2", f"{name}: armed without a link")
+            case "calling":
+                if not self.truth.calls[name] and now_us >= self.posts_busy(name):
+                    self._broken("P2", f"{name}: calling, and nobody called")
+            case "answered":
+                self._lamp_answered(post)
+
+    def _lamp_answered(self, post: PostProcess) -> None:
+        answers = self.truth.answers[post.name]
+        if not answers:
+            self._broken("P2", f"{post.name}: answered, and nobody did")
+        if post.disk.replaced:
+            return
+        settled_us = self.timeline.now_us - UNWRITTEN_US - post.disk.slow_us
+        calls = self.truth.sure_calls(post.name, settled_us)
+        covered = sum(1 + repeats for repeats in answers.values())
+        if covered < calls:
+            self._broken("P2", f"{post.name}: answered, {calls} calls, the answers cover {covered}")
+
+    def look_at_lamps(self) -> None:
+        """Every now and then, whatever happens."""
+        for post in self.posts.values():
+            if post.lamp in ("armed", "answered"):
+                self.lamp(post)
+
+    def link_is_down(self, post: PostProcess) -> None:
+        """At once when the connection closes."""
+        if post.lamp == "armed" and not post.link.up:
+            self._broken("P2", f"{post.name}: the link is down and the lamp says armed")
+
+    def call_is_listed(self, post: PostProcess, at_us: int, life: int) -> None:
+        """A call that the gateway has not for 20 s: the lamp says 110."""
+        if not post.alive or post.life != life or post.frozen or post.disk.replaced:
+            return
+        calls = self.truth.sure_calls(post.name, at_us)
+        held = self._counted(post.name, "journal")
+        if held < calls - self._gone[post.name] and post.lamp not in ("out_of_order", None):
+            self._broken("P2", f"{post.name}: {post.lamp}, and {_s(at_us)}'s call is not listed")
+
+    def sound(self, post: PostProcess, alarm_id: str) -> None:
+        """Never without an answer, once, and only for what this card has held."""
+        self.timeline.note(post.name, f"sounds for {alarm_id[-12:]}")
+        if post.silent:
+            self._broken("P2", f"{post.name} is silent and sounds")
+        if alarm_id not in self.truth.answers[post.name]:
+            self._broken("P2", f"{post.name} sounds for {alarm_id}, which nobody answered")
+        bad = self.timeline.now_us - self._bad_us[post.name] < 10 * MINUTE_US
+        bad = bad or post.disk.weather != "ok"
+        if bad:
+            self._cuts[alarm_id] += 1  # that it has sounded cannot be written down
+        if alarm_id not in post.disk.ever and not bad:
+            self._broken("P2", f"{post.name} sounds for {alarm_id}, which it never held")
+        self.sounds[alarm_id] += 1
+        allowed = 1 + self._cuts[alarm_id] + post.disk.replaced
+        if self.sounds[alarm_id] > allowed and not bad:
+            self._broken("P2", f"{post.name} sounds again for {alarm_id}")
+
+    def sound_cut(self, post: PostProcess) -> None:
+        """The process dies during a sound, or before it is written that it has sounded."""
+        if post.sounding is not None:
+            self._cuts[post.sounding] += 1
+        elif post.sounded is not None:
+            sounded_us, alarm_id = post.sounded
+            if self.timeline.now_us - sounded_us < UNWRITTEN_US + post.disk.slow_us:
+                self._cuts[alarm_id] += 1
+
+    # --- liveness --------------------------------------------------------------------------
+
+    def delivered(self) -> None:
+        """A few minutes after the faults have stopped: every call is at the MCC."""
+        for post in self.posts:
+            calls = self.truth.sure_calls(post)
+            for where in ("journal", "store"):
+                held = self._counted(post, where)
+                if where == "journal":
+                    held += self._gone[post]  # resolved ones may live on at the MCC alone
+                if held < calls:
+                    self._broken("P1", f"{post}: {calls} calls, {held} in the {where}")
+
+    def settled(self) -> None:
+        """At the end: answered, shown, un-listed, quiet, armed."""
+        self.delivered()
+        for name, post in self.posts.items():
+            self._panics_are_panics(name)
+            if post.lamp != "armed":
+                self._broken("P2", f"{name}: everything is over and the lamp says {post.lamp}")
+            if post.disk.rows:
+                self._broken("P1", f"{name} still holds {list(post.disk.rows.values())}")
+            shown = self._store.posts.get(name)
+            if shown is None or shown.connection != "online" or {*shown.faults} - {"button_worn"}:
+                self._broken("P3", f"{name} is well, the MCC shows {shown}")
+        journal_id = self._journal.meta["journal_id"]
+        for record in self._journal.rows.values():
+            self._settled_in_journal(record, journal_id)
+        for alarm in self._store.alarms.values():
+            if alarm.is_open:
+                self._broken("P1", f"{alarm.alarm_id} is open for ever: {alarm.state}")
+        if self._store.sending():
+            self._broken("P1", f"commands are sent for ever: {self._store.sending()}")
+
+    def _settled_in_journal(self, record: AlarmRecord, journal_id: str) -> None:
+        who = record.alarm_id
+        if not record.resolved or record.listed:
+            self._broken("P1", f"journal: {who} {record.state} listed={record.listed}")
+        shown = document(record, GATEWAY_ID, journal_id)
+        there = self._store.alarms.get(who)
+        if there is None:
+            self._broken("P1", f"{who} is in the journal and not at the MCC")
+            return
+        mine, theirs = record_of(shown), there
+        for name in ("state", "kind", "answered_repeats", "outcome", "post"):
+            if getattr(mine, name) != getattr(theirs, name):
+                self._broken("P1", f"{who}: {name} differs: {mine} {theirs}")
+        if theirs.repeats < mine.repeats:  # after a restore of the journal it may hold more
+            self._broken("P1", f"{who}: the MCC does not know of all its repeats")
+        receipted = shown.receipted
+        if receipted is None or (receipted.content, receipted.store_id) != (
+            shown.content,
+            self._store.store_id,
+        ):
+            self._broken("P1", f"{who} is not receipted as it is")
+        post = self.posts[record.post]
+        answered_by_person = record.reached.acknowledged or record.reached.resolved
+        held_it = who in post.disk.ever and not post.disk.replaced
+        if answered_by_person and not post.silent and held_it:
+            if self.sounds[who] == 0:
+                self._broken("P2", f"{record.post} never sounded for {who}")
+        elif post.silent and self.sounds[who]:
+            self._broken("P2", f"{record.post} is silent and sounded")
+
+    def retained(self, documents: dict[str, Any]) -> None:
+        """At the end the brokers keep nothing that is not so."""
+        journal_id = self._journal.meta["journal_id"]
+        for topic, packet in documents.items():
+            match packet.message:
+                case PostState() as state if state.alarms:
+                    self._broken("P1", f"{topic} still lists {state.alarms}")
+                case MccAlarm() as shown:
+                    record = self._journal.rows.get(shown.alarm_id)
+                    if record is None or record.cleared:
+                        self._broken("P1", f"{topic} was never cleared")
+                    elif document(record, GATEWAY_ID, journal_id) != shown:
+                        self._broken("P1", f"{topic} differs from the journal")
+
+
+def _calls_in(repeats: int, answered_repeats: int | None) -> int:
+    """How many calls an alarm stands for: those beyond the answer live on in another one."""
+    return 1 + (repeats if answered_repeats is None else min(repeats, answered_repeats))
+
+
+def _steps_of(record: AlarmRecord) -> list[Any]:
+    steps = msgspec.structs.astuple(record.reached)
+    return [step for step in steps if step is not None]
+
+
+def _s(at_us: int) -> str:
+    return f"{at_us / SECOND_US:.3f} s"
