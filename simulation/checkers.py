@@ -64,11 +64,13 @@ class Checkers:
         self.gateway_starts_us: list[int] = []
         self._cards: dict[str, PostDisk] = {}
         self._gone: Counter[str] = Counter()  # calls that an older journal does not know
+        self._forgetful: set[str] = set()  # died with alarms that no card held
         self._owed: Counter[str] = Counter()  # repeats that a replaced card has forgotten
         self._bad_us: dict[str, int] = {}
         # Sounds, by alarm.
         self.sounds: Counter[str] = Counter()
         self._cuts: Counter[str] = Counter()
+        self._sounded_us: dict[str, int] = {}
         # What the gateway has really heard and said.
         self._sent_us: dict[tuple[str, str, int], int] = {}
         self._answered_us: dict[str, int] = {}
@@ -135,6 +137,8 @@ class Checkers:
         """P1: what it had reported as written must be somewhere."""
         now_us = self.timeline.now_us
         name = post.name
+        if self._was_bad_since_the_last_call(post):
+            self._forgetful.add(name)
         missing = self.truth.sure_calls(name) - self._counted(name)
         if missing <= 0:
             return
@@ -530,13 +534,18 @@ class Checkers:
         answers = self.truth.answers[post.name]
         if not answers:
             self._broken("P2", f"{post.name}: answered, and nobody did")
-        if post.disk.replaced:
-            return
+        if post.disk.replaced or post.name in self._forgetful:
+            return  # what its card never held it knows from the gateway alone
         settled_us = self.timeline.now_us - UNWRITTEN_US - post.disk.slow_us
         calls = self.truth.sure_calls(post.name, settled_us)
         covered = sum(1 + repeats for repeats in answers.values())
         if covered < calls:
             self._broken("P2", f"{post.name}: answered, {calls} calls, the answers cover {covered}")
+
+    def _was_bad_since_the_last_call(self, post: PostProcess) -> bool:
+        calls = self.truth.calls[post.name]
+        bad_us = self._bad_us[post.name] + MINUTE_US
+        return post.disk.weather != "ok" or any(call.at_us <= bad_us for call in calls[-1:])
 
     def look_at_lamps(self) -> None:
         """Every now and then, whatever happens."""
@@ -553,6 +562,10 @@ class Checkers:
         """A call that the gateway has not for 20 s: the lamp says 110."""
         if not post.alive or post.life != life or post.frozen or post.disk.replaced:
             return
+        if self._sounded_us.get(post.name, 0) > at_us - UNLISTED_US:
+            return  # calls beyond that answer are an alarm of their own, with its own 20 s
+        if self._was_bad_since_the_last_call(post):
+            return  # how many calls wait at the bound of 16 stands on the card
         calls = self.truth.sure_calls(post.name, at_us)
         held = self._counted(post.name, "journal")
         if held < calls - self._gone[post.name] and post.lamp not in ("out_of_order", None):
@@ -572,6 +585,7 @@ class Checkers:
         if alarm_id not in post.disk.ever and not bad:
             self._broken("P2", f"{post.name} sounds for {alarm_id}, which it never held")
         self.sounds[alarm_id] += 1
+        self._sounded_us[post.name] = self.timeline.now_us
         allowed = 1 + self._cuts[alarm_id] + post.disk.replaced
         if self.sounds[alarm_id] > allowed and not bad:
             self._broken("P2", f"{post.name} sounds again for {alarm_id}")
@@ -635,10 +649,10 @@ class Checkers:
         if theirs.repeats < mine.repeats:  # after a restore of the journal it may hold more
             self._broken("P1", f"{who}: the MCC does not know of all its repeats")
         receipted = shown.receipted
-        if receipted is None or (receipted.content, receipted.store_id) != (
-            shown.content,
-            self._store.store_id,
-        ):
+        wanted = (shown.content, self._store.store_id)
+        has = None if receipted is None else (receipted.content, receipted.store_id)
+        # Of a cleared one nothing more is said; a restored journal asks for no new receipt.
+        if has != wanted and not record.cleared:
             self._broken("P1", f"{who} is not receipted as it is")
         post = self.posts[record.post]
         answered_by_person = record.reached.acknowledged or record.reached.resolved

@@ -199,7 +199,11 @@ class PostProcess(Process):
                 self.link.drop(reason)
 
     def _sound_over(self, life: int, alarm_id: str) -> None:
-        if self.alive and life == self.life and self.sounding == alarm_id:
+        if not self.alive or life != self.life or self.sounding != alarm_id:
+            return
+        if self.frozen:
+            self.timeline.after(SECOND_US, self._sound_over, life, alarm_id)
+        else:
             self.sounding = None
             self.sounded = (self.timeline.now_us, alarm_id)
             self.offer(Sounded(alarm_id))

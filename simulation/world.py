@@ -37,6 +37,7 @@ DELIVERED_WITHIN_US = 6 * MINUTE_US
 # those that a command waits for an alarm that nobody has.
 DESK_EVERY_US = 20 * SECOND_US
 LOOK_EVERY_US = 10 * SECOND_US
+RECONNECT_BEFORE_END_US = 5 * MINUTE_US
 CALLS_MIN, CALLS_MAX = 10, 14
 FAULTS_MIN, FAULTS_MAX = 24, 36
 OVERHEARD_MAX = 40
@@ -290,6 +291,7 @@ class World:
                 self.timeline.at(rng.randrange(FAULTS_END_US), broker.remember)
         self.timeline.at(FAULTS_END_US, self.stop_faults)
         self.timeline.at(FAULTS_END_US + DELIVERED_WITHIN_US, self.checkers.delivered)
+        self.timeline.at(DAY_ENDS_US - RECONNECT_BEFORE_END_US, self._reconnect)
         desk_us = FAULTS_END_US + DELIVERED_WITHIN_US
         while desk_us < DAY_ENDS_US - 20 * MINUTE_US:
             self.timeline.at(desk_us, self._desk)
@@ -317,6 +319,11 @@ class World:
         self.counts[f"fault {kind}"] += 1
         self.timeline.note("fault", f"{kind} {post}")
         KINDS[kind](self, self.rng, post)
+
+    def _reconnect(self) -> None:
+        """The owner of what a broker has lost repairs it when it connects, and not before."""
+        for link in self.gateway.links.values():
+            link.reset()
 
     def _desk(self) -> None:
         self.operators.attends = False

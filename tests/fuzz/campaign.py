@@ -51,6 +51,18 @@ def some_databases(seed: int, count: int) -> Outcome:
         return Outcome(databases.run(seed, count, Path(directory)), 0)
 
 
+JOBS: list[tuple[str, Callable[[int, int], Outcome], int]] = [
+    ("payloads", payloads.run, PAYLOADS // 4),
+    ("payloads", payloads.run, PAYLOADS // 4),
+    ("payloads", payloads.run, PAYLOADS // 4),
+    ("payloads", payloads.run, PAYLOADS // 4),
+    ("databases", some_databases, DATABASE_FILES // 2),
+    ("databases", some_databases, DATABASE_FILES // 2),
+    ("sentences", some_sentences, SENTENCES),
+    ("settings", some_settings, SETTINGS_FILES),
+]
+
+
 def _mute() -> None:
     sys.stderr = _Nowhere()
 
@@ -62,16 +74,6 @@ def main() -> int:
     parser.add_argument("--divide", type=int, default=1, help="run one N-th of everything")
     options = parser.parse_args()
     seed, part = options.seed, options.divide
-    jobs: list[tuple[str, Callable[[int, int], Outcome], int]] = [
-        ("payloads", payloads.run, PAYLOADS // 4),
-        ("payloads", payloads.run, PAYLOADS // 4),
-        ("payloads", payloads.run, PAYLOADS // 4),
-        ("payloads", payloads.run, PAYLOADS // 4),
-        ("databases", some_databases, DATABASE_FILES // 2),
-        ("databases", some_databases, DATABASE_FILES // 2),
-        ("sentences", some_sentences, SENTENCES),
-        ("settings", some_settings, SETTINGS_FILES),
-    ]
     began_s = time.monotonic()
     broken = 0
     totals: Counter[str] = Counter()
@@ -80,7 +82,7 @@ def main() -> int:
     with ProcessPoolExecutor(PROCESSES, fresh, _mute, max_tasks_per_child=1) as pool:
         running = [
             (name, pool.submit(job, seed + n, max(1, count // part)))
-            for n, (name, job, count) in enumerate(jobs)
+            for n, (name, job, count) in enumerate(JOBS)
         ]
         for name, future in running:
             error = future.exception()
@@ -94,7 +96,7 @@ def main() -> int:
             totals += counts
             _say(f"{name}: " + ", ".join(f"{count:,} {what}" for what, count in counts.items()))
     _say("in all: " + ", ".join(f"{count:,} {what}" for what, count in sorted(totals.items())))
-    _say(f"{time.monotonic() - began_s:.0f} s, seed {seed}, {broken} of {len(jobs)} jobs broken")
+    _say(f"{time.monotonic() - began_s:.0f} s, seed {seed}, {broken} of {len(JOBS)} jobs broken")
     if broken:
         _say(f"again: python -m tests.fuzz --seed {seed} --divide {part}")
     return 1 if broken else 0
