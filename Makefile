@@ -8,7 +8,7 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-systemd lint fuzz schemas drawings bench clean packages
+.PHONY: help demo faults soak test test-systemd lint fuzz schemas drawings bench clean packages
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ fuzz: $(VENV)/dev.stamp ## hostile messages, sentences, settings and databases, 
 
 test-systemd: packages $(VENV)/dev.stamp ## the services under a real systemd (root)
 	$(BIN)/pytest tests/systemd/booted.py
+
+faults: packages $(VENV)/dev.stamp ## the fault table on real processes, 220 kills among it: 20 minutes at most
+	KENTONGAN_FAULT_SCALE=22 timeout --kill-after=30 1200 $(BIN)/pytest -n 3 --dist worksteal tests/faults
+
+soak: packages $(VENV)/dev.stamp ## the same for hours: 4,000 kills
+	KENTONGAN_FAULT_SCALE=400 $(BIN)/pytest -n 3 --dist worksteal tests/faults
 
 schemas: $(VENV)/dev.stamp ## write docs/protocol/ from the code
 	$(BIN)/python -m protocol.schema docs/protocol
