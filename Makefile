@@ -8,7 +8,7 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults soak test test-systemd lint fuzz schemas drawings bench clean packages
+.PHONY: help demo faults soak test test-systemd lint fuzz schemas drawings sbom bench clean packages
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp $(INPUTS)
 	@touch $@
 
 # What the tests need beside Python: a real broker, network namespaces, a real systemd.
-PACKAGES := mosquitto mosquitto-clients iproute2 iptables procps gcc libc6-dev systemd-container mmdebstrap
+PACKAGES := mosquitto mosquitto-clients iproute2 iptables procps gcc libc6-dev systemd-container mmdebstrap postgresql
 packages:
 	@missing=; for package in $(PACKAGES); do \
 	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
@@ -53,17 +53,22 @@ fuzz: $(VENV)/dev.stamp ## hostile messages, sentences, settings and databases, 
 test-systemd: packages $(VENV)/dev.stamp ## the services under a real systemd (root)
 	$(BIN)/pytest tests/systemd/booted.py
 
-faults: packages $(VENV)/dev.stamp ## the fault table on real processes, 220 kills among it: 20 minutes at most
-	KENTONGAN_FAULT_SCALE=22 timeout --kill-after=30 1200 $(BIN)/pytest -n 3 --dist worksteal tests/faults
+# Interrupted, the rows still end what they started; killed only if they do not.
+ROWS := $(BIN)/pytest -n 3 --dist worksteal tests/faults
+faults: packages $(VENV)/dev.stamp ## the fault table on real processes, 200 kills at least: 20 minutes at most
+	KENTONGAN_FAULT_SCALE=22 KENTONGAN_FAULT_KILLS=200 timeout --signal=INT --kill-after=60 1140 $(ROWS)
 
 soak: packages $(VENV)/dev.stamp ## the same for hours: 4,000 kills
-	KENTONGAN_FAULT_SCALE=400 $(BIN)/pytest -n 3 --dist worksteal tests/faults
+	KENTONGAN_FAULT_SCALE=400 KENTONGAN_FAULT_KILLS=4000 $(ROWS)
 
 schemas: $(VENV)/dev.stamp ## write docs/protocol/ from the code
 	$(BIN)/python -m protocol.schema docs/protocol
 
 drawings: $(VENV)/dev.stamp ## write docs/hardware/ from its settings
 	$(BIN)/python -m device.drawings docs/hardware/post.toml docs/hardware
+
+sbom: $(VENV)/dev.stamp ## write build/*.cdx.json: what each program brings, as CycloneDX
+	$(BIN)/python -m process.sbom build
 
 bench: packages $(VENV)/dev.stamp ## how long from the third press to the command centre, against a floor
 	@$(BIN)/python -m benchmarks

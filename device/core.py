@@ -48,6 +48,7 @@ from protocol.messages import (
     PostState,
     Presence,
 )
+from protocol.messages import Sounded as SoundedMessage
 from protocol.states import is_answered
 from protocol.topics import Topics
 from protocol.values import FAULTS_MAX, REPEATS_MAX, timestamp
@@ -314,6 +315,7 @@ class Post:
         self._routine_since_us = at_us
         self._probe_at_us = at_us + PROBE_US
         self._sounding: str | None = None
+        self._unsaid: tuple[str, int, int] | None = None  # sounded: alarm, at (us), first heartbeat
         self._stopping = False
         self._shown: Meaning | None = None
         self._seen_us = at_us
@@ -781,6 +783,8 @@ class Post:
         if link.heard_sent_us is None:
             link.heartbeat_at_us = sent_us + int(self._settings.heartbeat_s * SECOND_US)
         self._untold = {fault: n for fault, n in self._untold.items() if n > answer.n}
+        if self._unsaid is not None and self._unsaid[2] <= answer.n:
+            self._unsaid = None
         link.heard_beat = answer.n
         link.heard_sent_us = sent_us
         link.mcc_answers = answer.mcc_answers
@@ -851,6 +855,7 @@ class Post:
             uptime_ms=now.uptime_us // 1000,
             alarms=tuple(said[:HELD_MAX]),
             faults=self.faults,
+            sounded=self._latest_sound(),
             location=self._location.where(now.uptime_us),
         )
         self._publish("health", health, expiry_s=math.ceil(self._settings.heartbeat_s))
@@ -938,6 +943,14 @@ class Post:
         if track is not None:
             self._change(track, msgspec.structs.replace(track.held, sound="sounded"), now)
             self._record(now, "sounded", alarm_id)
+            self._unsaid = alarm_id, now.uptime_us, self._beat + 1
+
+    def _latest_sound(self) -> SoundedMessage | None:
+        """What a technician's result card ends with; no promise rests on it, so it is in memory."""
+        if self._unsaid is None:
+            return None
+        alarm_id, at_us, _ = self._unsaid
+        return SoundedMessage(alarm_id=alarm_id, uptime_ms=at_us // 1000)
 
     def _show_inputs(self, now: Now) -> None:
         """The faults of the inputs; none is withdrawn before a heartbeat that names it is answered.

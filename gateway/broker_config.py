@@ -44,7 +44,8 @@ POST_WRITES = ("alarms", "presence", "health", "renewal")
 POST_READS = ("state", "answer", "certificate")
 # A gateway's connection to the posts' broker. It reads its own documents back.
 GATEWAY_READS_POSTS = ("alarms", "presence", "health", "renewal", "state")
-GATEWAY_WRITES_POSTS = ("state", "answer", "certificate")
+# It writes a presence only to clear that of a post which is no more.
+GATEWAY_WRITES_POSTS = ("state", "answer", "certificate", "presence")
 # And its connection to the command centre's broker.
 GATEWAY_READS_MCC = ("mcc/commands/+", "mcc/alarms/+", "mcc/posts/+")
 GATEWAY_WRITES_MCC = ("mcc/alarms/+", "mcc/posts/+", "mcc/answers/+")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway import provisioning
+from gateway import lives, provisioning, walk_test
 from process import install
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return install.run(install.GATEWAY, options, _problems)
         if options.command in provisioning.COMMANDS:
             return provisioning.run(options)
+        if options.command in lives.COMMANDS:
+            return lives.run(options)
+        if options.command in walk_test.COMMANDS:
+            return walk_test.run(options)
         return _run_or_check(options)
     except ModuleNotFoundError as error:
         _say(f"{error.name} is not installed; install it with: pip install 'kentongan[gateway]'")
@@ -47,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--config", required=True, type=Path, help="the settings, TOML")
     install.add_commands(commands, install.GATEWAY)
     provisioning.add_commands(commands)
+    lives.add_commands(commands)
+    walk_test.add_commands(commands)
     return parser
 
 

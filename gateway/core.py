@@ -22,13 +22,14 @@ from typing import Literal
 import msgspec
 
 from gateway.deadlines import Deadlines
-from gateway.posts import Post, Presence, Window
+from gateway.posts import Maintained, Post, Presence, Window, is_same_place
 from gateway.record import (
     AlarmRecord,
     HistoryRow,
     NotDone,
     command_into,
     document,
+    heartbeat_into,
     history,
     listing,
     new_record,
@@ -43,6 +44,7 @@ from protocol.messages import (
     Command,
     CommandAnswer,
     Health,
+    Location,
     MccAlarm,
     MccGateway,
     MccPost,
@@ -87,6 +89,8 @@ QUIET_US = 40 * SECOND_US
 DEAF_US = 60 * SECOND_US
 COMMAND_AGE_MAX_MS = 60_000
 PARKED_US = 900 * SECOND_US
+# A planned silence is looked at so often: a clock that has been set since may say that it is over.
+MAINTENANCE_LOOK_US = 60 * SECOND_US
 PRUNE_EVERY_US = 3600 * SECOND_US
 PRUNE_PAUSE_US = 1 * SECOND_US  # between two batches: alarms go first
 PRUNE_BATCH = 500
@@ -182,9 +186,34 @@ class NotSent:
 
 @dataclass(frozen=True)
 class Registered:
-    """The posts of the register: what people call each, and where it was surveyed."""
+    """The posts of the register: what people call each, and where it was surveyed.
+
+    `maintained`: those whose silence is planned. `retired`: names that are no posts any more.
+    """
 
     posts: Mapping[str, tuple[str | None, Place | None]]
+    maintained: Mapping[str, Maintained] = field(default_factory=dict)
+    retired: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class OpenWindow:
+    """Somebody at this machine opens a test window; `Told` under the number `asked`."""
+
+    asked: int
+    post: str
+    minutes: int
+    opened_by: str
+    window_id: str
+
+
+@dataclass(frozen=True)
+class CloseWindow:
+    """Somebody at this machine ends a test window; `Told` under the number `asked`."""
+
+    asked: int
+    post: str
+    closed_by: str
 
 
 @dataclass(frozen=True)
@@ -257,7 +286,20 @@ class Sound:
     name: SoundName
 
 
-Effect = Commit | Lookup | Recall | Prune | Sound | Publish | Acknowledge | Drop | Log
+@dataclass(frozen=True)
+class Told:
+    """The answer to an `OpenWindow` or `CloseWindow`: when the window ends, or why there is none.
+
+    `connection`: whether the post is heard.
+    """
+
+    asked: int
+    refused: str | None = None
+    until: str | None = None
+    connection: Presence = "unknown"
+
+
+Effect = Commit | Lookup | Recall | Prune | Sound | Publish | Acknowledge | Drop | Log | Told
 
 
 @dataclass(frozen=True)
@@ -372,6 +414,7 @@ class Gateway:
         self._outgoing = {link: _Outgoing() for link in LINKS}
         self._tracks: dict[str, Track] = {}
         self._posts: dict[str, Post] = {}
+        self._retired: frozenset[str] = frozenset()
         self._faults: set[str] = {*faults, "posts_link_down"}
         self.counts: Counter[str] = Counter()
         # The journal
@@ -471,8 +514,12 @@ class Gateway:
                 self._link_down(link, reason)
             case NotSent(_, topic):
                 self._not_sent(self._topics.parse(topic))
-            case Registered(posts):
-                self._registered(posts)
+            case Registered():
+                self._registered(event)
+            case OpenWindow():
+                self._open_from_here(event)
+            case CloseWindow():
+                self._close_from_here(event)
             case Flooding(flooding):
                 self._flooding(flooding)
             case FaultSeen(fault, present):
@@ -518,6 +565,8 @@ class Gateway:
                     self._clear(alarm_id)
                 case ("window", post):
                     self._close_window(self._posts[post])
+                case ("maintenance", post):
+                    self._maintenance_due(self._posts[post])
                 case ("parked", alarm_id, command_id):
                     self._parked_too_long(alarm_id, command_id)
                 case ("beat",):
@@ -558,6 +607,7 @@ class Gateway:
         self._uncommitted += 1
         now_us = self._now.uptime_us
         lag_us = post.lag_us(alarm.boot_id, alarm.sent_uptime_ms, now_us)
+        alarm = self._where_surveyed(alarm, post)
         record = new_record(alarm, self._now, post.practice(now_us), lag_us)
         self._change(track, record, heard)
 
@@ -576,9 +626,22 @@ class Gateway:
                 self._merge_offer(track, record, alarm, heard, at)
             case Command() as command:
                 self._merge_command(track, record, command, heard, at)
-            case _:
-                if record.resolved and record.listed:
-                    self._change(track, msgspec.structs.replace(record, listed=False), heard)
+            case Health() as health:
+                lag_us = self._watched(track.post).lag_us(
+                    health.boot_id, health.uptime_ms, at.uptime_us
+                )
+                merged = heartbeat_into(record, health, at, lag_us)
+                if merged is not record:
+                    self._change(track, merged, heard)
+
+    def _where_surveyed(self, alarm: Alarm, post: Post) -> Alarm:
+        """The register's survey is newer than the one in a post's settings, or it is the same."""
+        place, here = post.place, alarm.location
+        if here.source != "surveyed" or place is None or is_same_place(place, here.lat, here.lon):
+            return alarm
+        self._log("place_overruled", level="warning", post=post.post, alarm=alarm.alarm_id)
+        surveyed = Location(lat=place.lat, lon=place.lon, source="surveyed")
+        return msgspec.structs.replace(alarm, location=surveyed)
 
     def _merge_offer(
         self, track: Track, record: AlarmRecord, alarm: Alarm, heard: Heard, at: Now
@@ -769,6 +832,9 @@ class Gateway:
         shown = track.document
         self._load(after, track)
         post = self._watched(after.post)
+        if after.resolved and after.listed and after.post in self._retired:
+            # Nobody is there any more to confirm it.
+            self._change(track, msgspec.structs.replace(after, listed=False), None)
         if after.listed:
             # The latest offered stands last.
             post.listed[after.alarm_id] = post.listed.pop(after.alarm_id)
@@ -817,6 +883,10 @@ class Gateway:
     def _document(self, address: Address) -> Message | None:
         """What is to stand on a retained topic now; None: nothing, clear it."""
         match address:
+            case Address("posts" | "mcc", "state" | "presence" | "posts", name) if (
+                name in self._retired
+            ):
+                return None
             case Address("posts", "state", name):
                 known = self._posts.get(name)
                 if known is None:
@@ -903,7 +973,10 @@ class Gateway:
 
     def _topic(self, address: Address) -> str:
         if address.side == "posts":
-            return self._topics.post(address.name, "state")
+            own: Literal["state", "presence"] = "state"
+            return self._topics.post(
+                address.name, "presence" if address.what == "presence" else own
+            )
         what: Literal["alarms", "posts"] = "alarms" if address.what == "alarms" else "posts"
         return self._topics.mcc(what, address.name)
 
@@ -1180,20 +1253,44 @@ class Gateway:
         if why is not None:
             self._refuse(heard, command, NotDone("too_old", why))
             return
+        self._open_window(post, command.minutes, command.operator, command.command_id)
+
+    def _open_from_here(self, event: OpenWindow) -> None:
+        """The technician at the gateway: nothing of his is on its way for long, so none is old."""
+        post = self._posts.get(event.post)
+        if post is None or event.post in self._retired:
+            told = Told(event.asked, refused=f"{event.post}: no such post has been heard of")
+        else:
+            shown = self._open_window(post, event.minutes, event.opened_by, event.window_id)
+            told = Told(event.asked, until=shown.until, connection=post.presence)
+        self._effects.append(told)
+
+    def _close_from_here(self, event: CloseWindow) -> None:
+        post = self._posts.get(event.post)
+        if post is None:
+            told = Told(event.asked, refused=f"{event.post}: no such post has been heard of")
+        else:
+            self._log("test_window_closed_here", post=event.post, by=event.closed_by)
+            self._close_window(post)
+            told = Told(event.asked, connection=post.presence)
+        self._effects.append(told)
+
+    def _open_window(self, post: Post, minutes: int, opened_by: str, command_id: str) -> TestWindow:
         now_us = self._now.uptime_us
-        length_ms = command.minutes * 60_000
+        length_ms = minutes * 60_000
         ends_us = now_us + length_ms * 1000
         # One opened anew while open goes on from where it began: it was practice all along.
         opened_us = now_us if post.window is None else post.window.opened_us
         shown = TestWindow(
             until=timestamp(self._now.wall_ms + length_ms),
-            opened_by=command.operator,
-            command_id=command.command_id,
+            opened_by=opened_by,
+            command_id=command_id,
         )
         post.window = Window(opened_us, ends_us, shown)
         self._deadlines.set(("window", post.post), ends_us)
-        self._log("test_window", post=post.post, opened_by=command.operator, until=shown.until)
+        self._log("test_window", post=post.post, opened_by=opened_by, until=shown.until)
         self._say_post(post)
+        return shown
 
     def _why_too_old(self, post: Post, at_ms: int) -> str | None:
         if at_ms < self._start_ms:
@@ -1228,15 +1325,18 @@ class Gateway:
         known = self._posts.get(post)
         if known is None:
             known = self._posts[post] = Post(post, since=timestamp(self._now.wall_ms))
+            if post in self._retired:
+                return known  # only until its alarms are over
             self._deadlines.set(("silent", post), self._now.uptime_us + SILENT_AFTER_US)
             self._say(Address("mcc", "posts", post))
         return known
 
     def _unwatch(self, post: Post) -> None:
         """Forget a post that is there only because its alarm was not to be refused."""
-        if len(self._posts) > POSTS_MAX and not post.listed and not post.unresolved:
+        needless = len(self._posts) > POSTS_MAX or post.post in self._retired
+        if needless and not post.listed and not post.unresolved:
             del self._posts[post.post]
-            for what in ("silent", "window"):
+            for what in ("silent", "window", "maintenance"):
                 self._deadlines.cancel((what, post.post))
 
     def _has_room_for(self, post: str) -> bool:
@@ -1245,15 +1345,83 @@ class Gateway:
         self._count_refused("post_no_room", post=post)
         return False
 
-    def _registered(self, posts: Mapping[str, tuple[str | None, Place | None]]) -> None:
+    def _registered(self, event: Registered) -> None:
         """A registered post is watched from now on, heard of or not: its silence is a fault."""
-        for name, (label, place) in posts.items():
+        newly_retired = event.retired - self._retired
+        self._retired = event.retired
+        for name in newly_retired:
+            self._retire(name)
+        for name, (label, place) in event.posts.items():
             if not self._has_room_for(name):
                 continue
             post = self._watched(name)
             if (post.name, post.place) != (label, place):
                 post.name, post.place = label, place
                 self._say(Address("mcc", "posts", name))
+            if post.maintained != event.maintained.get(name):
+                self._maintain(post, event.maintained.get(name))
+
+    def _maintain(self, post: Post, maintained: Maintained | None) -> None:
+        """A planned silence begins, or is another one from now on, or is called off."""
+        post.maintained = maintained
+        if maintained is None:
+            if post.maintained_until_us is not None:
+                self._maintenance_ends(post)
+            return
+        left_ms = maintained.until_ms - maintained.from_ms
+        if self._now.synchronised:
+            left_ms = min(left_ms, maintained.until_ms - self._now.wall_ms)
+        post.maintained_until_us = self._now.uptime_us + max(0, left_ms) * 1000
+        self._log("maintenance", post=post.post, by=maintained.by, until_ms=maintained.until_ms)
+        if post.presence == "silent":
+            self._becomes(post, "unknown")
+        self._say(Address("mcc", "posts", post.post))
+        self._maintenance_due(post)
+
+    def _maintenance_due(self, post: Post) -> None:
+        """Over by the time that has passed since, or by a clock that somebody vouches for."""
+        ends_us, maintained = post.maintained_until_us, post.maintained
+        if ends_us is None or maintained is None:
+            return
+        is_over = self._now.synchronised and self._now.wall_ms >= maintained.until_ms
+        if is_over or self._now.uptime_us >= ends_us:
+            self._maintenance_ends(post)
+            return
+        look_us = min(ends_us, self._now.uptime_us + MAINTENANCE_LOOK_US)
+        self._deadlines.set(("maintenance", post.post), look_us)
+
+    def _maintenance_ends(self, post: Post) -> None:
+        post.maintained_until_us = None
+        self._deadlines.cancel(("maintenance", post.post))
+        self._log("maintenance", post=post.post, until_ms=None)
+        self._say(Address("mcc", "posts", post.post))
+        if post.presence != "online" and self._deadlines.get(("silent", post.post)) is None:
+            self._silent(post.post)
+
+    def _retire(self, name: str) -> None:
+        """It is no post any more: its documents go; its alarms stay until they are over."""
+        self._log("post_retired", post=name)
+        for address in self._documents_of(name):
+            self._say(address)
+        post = self._posts.get(name)
+        if post is None:
+            return
+        self._close_window(post)
+        post.maintained_until_us = None
+        for what in ("silent", "window", "maintenance"):
+            self._deadlines.cancel((what, name))
+        for alarm_id, record in post.listed.items():
+            track = self._tracks[alarm_id]
+            if record.resolved and track.pending is None:
+                self._change(track, msgspec.structs.replace(record, listed=False), None)
+        self._unwatch(post)
+
+    def _documents_of(self, name: str) -> tuple[Address, ...]:
+        return (
+            Address("posts", "state", name),
+            Address("posts", "presence", name),
+            Address("mcc", "posts", name),
+        )
 
     def _flooding(self, flooding: frozenset[str]) -> None:
         for name, post in self._posts.items():
@@ -1273,12 +1441,30 @@ class Gateway:
         post.heartbeat = health.n
         post.note_uptime(health.boot_id, health.uptime_ms * 1000, self._now.uptime_us)
         post.holds = {one.alarm_id for one in health.alarms}
+        self._claims(post, health.location)
         self._alive(post, faults=health.faults)
-        for alarm_id in post.confirmed(health):
+        told = set(post.confirmed(health))
+        if health.sounded is not None and self._is_of(post, health.sounded.alarm_id):
+            told.add(health.sounded.alarm_id)
+        for alarm_id in sorted(told):
             track = self._tracks[alarm_id]
             self._apply(track, replace(heard, receipt=None), self._now)
         if not post.has_read(health):
             self._say_again(Address("posts", "state", post.post), post.said_us)
+
+    def _claims(self, post: Post, location: Location | None) -> None:
+        """Where the post's own settings say that it hangs; a GPS fix says nothing about them."""
+        if location is None or location.source != "surveyed":
+            return
+        was_misplaced = post.misplaced
+        post.claims = Place(lat=location.lat, lon=location.lon)
+        if post.misplaced != was_misplaced:
+            self._log("place_differs", level="warning", post=post.post, present=post.misplaced)
+            self._say(Address("mcc", "posts", post.post))
+
+    def _is_of(self, post: Post, alarm_id: str) -> bool:
+        track = self._tracks.get(alarm_id)
+        return track is not None and track.post == post.post
 
     def _answer(self, post: str, connection: str, n: int) -> None:
         """We have heard heartbeat `n`; and does the MCC answer us?"""
@@ -1324,7 +1510,8 @@ class Gateway:
         if not self._is_up(POSTS_LINK):
             return  # the gateway is deaf, which is its own fault; posts get a fresh window later
         post = self._posts[name]
-        if self._becomes(post, "silent"):
+        is_planned = post.maintained_until_us is not None
+        if self._becomes(post, "unknown" if is_planned else "silent"):
             self._say(Address("mcc", "posts", name))
 
     def _becomes(self, post: Post, presence: Presence) -> bool:
@@ -1364,6 +1551,8 @@ class Gateway:
                 self._deadlines.set(("silent", name), silent_us)
             if post.listed or post.window is not None:
                 self._say(Address("posts", "state", name))
+        for name in self._retired:
+            self._say(Address("posts", "presence", name))
 
     def _link_down(self, link: str, reason: str) -> None:
         outgoing = self._outgoing[link]
@@ -1384,7 +1573,7 @@ class Gateway:
         if quiet_us < QUIET_US:
             self._deadlines.set(("quiet", link), now_us - quiet_us + QUIET_US)
             return
-        post = next(iter(self._posts), None)
+        post = next((name for name in self._posts if name not in self._retired), None)
         if quiet_us >= DEAF_US and post is not None:
             self._log("link_deaf", level="warning", link=link)
             self._effects.append(Drop(link, "not even our own documents are heard"))
@@ -1400,8 +1589,10 @@ class Gateway:
             case PostState(post=name):
                 address = Address("posts", "state", name)
                 expected = self._document(address)
-                assert isinstance(expected, PostState)
-                same = msgspec.structs.replace(expected, at=message.at) == message
+                same = (
+                    isinstance(expected, PostState)
+                    and msgspec.structs.replace(expected, at=message.at) == message
+                )
             case MccAlarm(alarm_id=name, gateway=gateway) if gateway == ours:
                 address = Address("mcc", "alarms", name)
                 track = self._tracks.get(name)
@@ -1412,7 +1603,7 @@ class Gateway:
                 address = Address("mcc", "posts", name)
                 if not self._has_room_for(name):
                     return
-                if name not in self._posts:
+                if name not in self._posts and name not in self._retired:
                     # Supervised before the restart, so still: silence is an alarm.
                     post = self._watched(name)
                     post.firmware, post.faults = message.firmware, message.faults

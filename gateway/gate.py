@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from gateway.posts import Maintained
 from protocol.messages import Action, Command, Message
 from protocol.topics import Address
 
@@ -73,11 +74,16 @@ class PostEntry:
 
 @dataclass(frozen=True)
 class Register:
-    """Who there is. `denied` are names whose every certificate is revoked."""
+    """Who there is. `denied` are names whose every certificate is revoked.
+
+    `maintained`: posts whose silence is planned. `retired`: names that are no posts any more.
+    """
 
     posts: dict[str, PostEntry] = field(default_factory=dict)
     consoles: dict[str, ConsoleRole] = field(default_factory=dict)
     denied: frozenset[str] = frozenset()
+    maintained: dict[str, Maintained] = field(default_factory=dict)
+    retired: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

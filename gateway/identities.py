@@ -2,7 +2,8 @@
 
 A directory holds `ca.pem`, `ca.key` (0600), `crl.pem` and `register.db`, an SQLite file with the
 posts, consoles, gateways and brokers and every certificate that was issued for them. Each has one
-name, and the name is the certificate's common name, by which brokers know them.
+name, and the name is the certificate's common name, by which brokers know them. What a person does
+to one of them is written down in the transaction that does it.
 
 Private keys of others are made here, handed over once, and never kept; no key is ever logged.
 Nothing is issued while the clock stands before the authority's own birth. Every change is one
@@ -29,8 +30,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gateway.gate import ConsoleRole, PostEntry, Register
+from gateway.posts import Maintained
 from process.files import PUBLIC_MODE, SECRET_MODE, replace_file
-from protocol.values import NAME_PATTERN
+from protocol.values import NAME_PATTERN, timestamp
 
 Role = Literal["post", "console", "gateway", "broker"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -53,7 +55,11 @@ CERTIFICATES_PER_NAME_MAX = 64
 # A post asks once for each of its keys; one that asks for more is broken or hostile.
 RENEWAL_PAUSE_MS = DAY_MS
 BUSY_TIMEOUT_S = 5.0
-SCHEMA_VERSION = 1
+# What is written down of one name; the oldest beyond it go.
+RECORDS_PER_NAME_MAX = 500
+# A planned silence is for a visit or a repair, not for good.
+MAINTENANCE_HOURS_MAX = 72
+SCHEMA_VERSION = 2
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,9}\Z")
 _TABLES = """
@@ -68,6 +74,16 @@ CREATE TABLE certificates (
 CREATE INDEX certificates_by_name ON certificates (name);
 CREATE TABLE brokers (directory TEXT PRIMARY KEY, serves TEXT NOT NULL, root TEXT NOT NULL);
 """
+# Version 2: the life of a post. A step is never changed afterwards.
+_STEP_2 = (
+    "CREATE TABLE records (n INTEGER PRIMARY KEY, name TEXT NOT NULL REFERENCES identities,"
+    " at_ms INTEGER NOT NULL, what TEXT NOT NULL, by TEXT, why TEXT)",
+    "CREATE INDEX records_by_name ON records (name, n)",
+    "CREATE TABLE maintenance (name TEXT PRIMARY KEY REFERENCES identities,"
+    " from_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL, by TEXT NOT NULL, why TEXT NOT NULL)",
+    "CREATE TABLE retired (name TEXT PRIMARY KEY REFERENCES identities, at_ms INTEGER NOT NULL)",
+    "UPDATE meta SET value = '2' WHERE key = 'schema'",
+)
 
 
 class IdentitiesError(Exception):
@@ -104,6 +120,16 @@ class Standing:
     def live(self) -> bool:
         """Whether it may speak."""
         return self.serial is not None
+
+
+@dataclass(frozen=True)
+class LifeRecord:
+    """One line of what happened to a name: when (Unix ms), what, by whom and why."""
+
+    at_ms: int
+    what: str
+    by: str | None
+    why: str | None
 
 
 @dataclass(frozen=True)
@@ -155,6 +181,7 @@ class Authority:
                 (directory / "ca.key").read_bytes(), password=None
             )
             self._db = _connect(directory / "register.db")
+            _bring_up(self._db)
         except FileNotFoundError as error:
             raise IdentitiesError(
                 f"{error.filename}: not there; make it with: kentongan-gateway ca init"
@@ -209,7 +236,7 @@ class Authority:
             os.close(os.open(directory / "register.db", os.O_CREAT | os.O_RDWR, SECRET_MODE))
             with contextlib.closing(_connect(directory / "register.db")) as db:
                 db.executescript(_TABLES)
-                db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+                db.execute("INSERT INTO meta VALUES ('schema', '1')")
         except (OSError, sqlite3.Error) as error:
             raise IdentitiesError(f"{directory} cannot be written: {_why(error)}") from None
         authority = cls(directory)
@@ -295,7 +322,17 @@ class Authority:
                 )
             elif identity.role == "console":
                 consoles[identity.name] = identity.console_role or "viewer"
-        return Register(posts=posts, consoles=consoles, denied=frozenset(denied))
+        with self._reading():
+            rows = self._db.execute("SELECT * FROM maintenance WHERE until_ms > ?", (wall_ms,))
+            maintained = {name: Maintained(*rest) for name, *rest in rows}
+            retired = frozenset(row[0] for row in self._db.execute("SELECT name FROM retired"))
+        return Register(
+            posts={name: entry for name, entry in posts.items() if name not in retired},
+            consoles=consoles,
+            denied=frozenset(denied),
+            maintained=maintained,
+            retired=retired,
+        )
 
     def expiring(self, wall_ms: int) -> dict[str, tuple[str, ...]]:
         """What ends soon: fault name -> the names concerned, those that end first in front.
@@ -357,6 +394,8 @@ class Authority:
             )
             replaced = self._revoke(identity.name, wall_ms)
             issued = self._issue(identity, wall_ms)
+            self._db.execute("DELETE FROM retired WHERE name = ?", (identity.name,))
+            self._write_down(identity.name, wall_ms, "provisioned")
         self.write_crl(wall_ms)
         return replace(issued, replaced=replaced)
 
@@ -506,6 +545,7 @@ class Authority:
             if self._find(name) is None:
                 raise IdentitiesError(self._unknown(name))
             count = self._revoke(name, wall_ms)
+            self._write_down(name, wall_ms, "revoked")
         self.write_crl(wall_ms)
         return count
 
@@ -576,6 +616,137 @@ class Authority:
             crl = builder.sign(self._key, hashes.SHA256())
             # Inside the transaction: of two writers the later one has the longer list.
             replace_file(self.crl_file, crl.public_bytes(serialization.Encoding.PEM), PUBLIC_MODE)
+
+    # --- the life of a post ----------------------------------------------------------------
+
+    def rename(self, post: str, label: str, *, by: str, wall_ms: int) -> str | None:
+        """Give a post another name for people; the one it had. Its id stays.
+
+        Raises:
+            IdentitiesError: there is no such post, or it is retired.
+        """
+        with self._writing():
+            before = self._post(post)
+            self._db.execute("UPDATE identities SET label = ? WHERE name = ?", (label, post))
+            what = f"renamed from {before.label or '(no name)'} to {label}"
+            self._write_down(post, wall_ms, what, by)
+        return before.label
+
+    def move(self, post: str, lat: float, lon: float, *, by: str, why: str, wall_ms: int) -> None:
+        """Write down a new survey (WGS 84 degrees).
+
+        Raises:
+            IdentitiesError: there is no such post, or it is retired.
+        """
+        with self._writing():
+            before = self._post(post)
+            self._db.execute(
+                "UPDATE identities SET lat = ?, lon = ? WHERE name = ?", (lat, lon, post)
+            )
+            what = f"moved from {_place(before.lat, before.lon)} to {_place(lat, lon)}"
+            self._write_down(post, wall_ms, what, by, why)
+
+    def maintain(self, post: str, until_ms: int, *, by: str, why: str, wall_ms: int) -> None:
+        """Plan a post's silence until then (Unix ms), at most 72 h; one that runs is replaced.
+
+        Raises:
+            IdentitiesError: there is no such post, it is retired, or the end is not to be had.
+        """
+        hours = (until_ms - wall_ms) / 3_600_000
+        if not 0 < hours <= MAINTENANCE_HOURS_MAX:
+            raise IdentitiesError(
+                f"maintenance ends within {MAINTENANCE_HOURS_MAX} hours; this would be {hours:.1f}"
+            )
+        with self._writing():
+            self._post(post)
+            self._db.execute(
+                "INSERT OR REPLACE INTO maintenance VALUES (?, ?, ?, ?, ?)",
+                (post, wall_ms, until_ms, by, why),
+            )
+            what = f"maintenance until {timestamp(until_ms)}"
+            self._write_down(post, wall_ms, what, by, why)
+
+    def end_maintenance(self, post: str, *, by: str, wall_ms: int) -> bool:
+        """End it now; False when there was none.
+
+        Raises:
+            IdentitiesError: there is no such post, or it is retired.
+        """
+        with self._writing():
+            self._post(post)
+            ended = self._db.execute(
+                "DELETE FROM maintenance WHERE name = ? AND until_ms > ?", (post, wall_ms)
+            ).rowcount
+            if ended:
+                self._write_down(post, wall_ms, "maintenance ended", by)
+        return bool(ended)
+
+    def retire(self, post: str, *, by: str, why: str, wall_ms: int) -> int:
+        """Take a post out of service for good: its certificates are revoked; how many were.
+
+        The register keeps it with its record; `provision` takes the name up anew.
+
+        Raises:
+            IdentitiesError: there is no such post, or it is retired.
+        """
+        with self._writing():
+            self._post(post)
+            count = self._revoke(post, wall_ms)
+            self._db.execute("DELETE FROM maintenance WHERE name = ?", (post,))
+            self._db.execute("INSERT INTO retired VALUES (?, ?)", (post, wall_ms))
+            self._write_down(post, wall_ms, "retired", by, why)
+        self.write_crl(wall_ms)
+        return count
+
+    def is_retired(self, name: str) -> bool:
+        """Whether it is out of service for good.
+
+        Raises:
+            IdentitiesError: the register cannot be read.
+        """
+        with self._reading():
+            return self._is_retired(name)
+
+    def life_of(self, name: str) -> list[LifeRecord]:
+        """What has happened to a name, the oldest first.
+
+        Raises:
+            IdentitiesError: there is no such name, or the register cannot be read.
+        """
+        with self._reading():
+            if self._find(name) is None:
+                raise IdentitiesError(self._unknown(name))
+            rows = self._db.execute(
+                "SELECT at_ms, what, by, why FROM records WHERE name = ? ORDER BY n", (name,)
+            )
+            return [LifeRecord(*row) for row in rows]
+
+    def _post(self, name: str) -> Identity:
+        identity = self._find(name)
+        if identity is None:
+            raise IdentitiesError(self._unknown(name))
+        if identity.role != "post":
+            raise IdentitiesError(f"{name} is a {identity.role}, not a post")
+        if self._is_retired(name):
+            raise IdentitiesError(f"{name} is retired; `provision post` takes the name up anew")
+        return identity
+
+    def _is_retired(self, name: str) -> bool:
+        row = self._db.execute("SELECT 1 FROM retired WHERE name = ?", (name,)).fetchone()
+        return row is not None
+
+    def _write_down(
+        self, name: str, wall_ms: int, what: str, by: str | None = None, why: str | None = None
+    ) -> None:
+        self._db.execute(
+            "INSERT INTO records (name, at_ms, what, by, why) VALUES (?, ?, ?, ?, ?)",
+            (name, wall_ms, what, by, why or None),
+        )
+        self._db.execute(
+            "DELETE FROM records WHERE name = ? AND n <= (SELECT n FROM records WHERE name = ?"
+            " ORDER BY n DESC LIMIT 1 OFFSET ?)",
+            (name, name, RECORDS_PER_NAME_MAX),
+        )
 
     # --- brokers on this machine -----------------------------------------------------------
 
@@ -661,6 +832,32 @@ def _connect(path: Path) -> sqlite3.Connection:
     # A rollback journal: no further files, and a reader may be another user's.
     db.execute("PRAGMA synchronous=FULL").fetchall()
     return db
+
+
+def _bring_up(db: sqlite3.Connection) -> None:
+    """A register of an older version gets what it lacks; one of a newer is left alone."""
+    if _version(db) == SCHEMA_VERSION:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(db)  # somebody else may have been quicker
+        if version > SCHEMA_VERSION:
+            raise ValueError(f"the register is of version {version}, made by a newer program")
+        for statement in _STEP_2 if version == 1 else ():
+            db.execute(statement)
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def _version(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    return int(row[0])
+
+
+def _place(lat: float | None, lon: float | None) -> str:
+    return "nowhere" if lat is None or lon is None else f"{lat:.5f},{lon:.5f}"
 
 
 def _identity(row: Sequence[object]) -> Identity:

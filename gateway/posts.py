@@ -12,6 +12,7 @@ from gateway.record import AlarmRecord, Span, listing
 from protocol.messages import (
     HELD_MAX,
     Health,
+    Maintenance,
     MccPost,
     Place,
     PostState,
@@ -20,6 +21,7 @@ from protocol.messages import (
 from protocol.values import FAULTS_MAX, timestamp
 
 Presence = Literal["online", "silent", "unknown"]
+SAME_PLACE_DEGREES = 0.00001  # 1.1 m; what a technician writes down has five decimals
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,21 @@ class Window:
     opened_us: int
     ends_us: int
     shown: TestWindow
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """A planned silence as the register has it: Unix ms, and who wanted it, why."""
+
+    from_ms: int
+    until_ms: int
+    by: str
+    why: str = ""
+
+    @property
+    def shown(self) -> Maintenance:
+        """As the command centre reads it."""
+        return Maintenance(until=timestamp(self.until_ms), by=self.by, why=self.why)
 
 
 @dataclass(slots=True)
@@ -44,6 +61,9 @@ class Post:
     faults: tuple[str, ...] = ()
     name: str | None = None  # what people call it; from the register, like its place
     place: Place | None = None
+    claims: Place | None = None  # the surveyed place by the post's own settings, if it said
+    maintained: Maintained | None = None  # by the register, perhaps over by now
+    maintained_until_us: int | None = None  # while it lasts
     flooding: bool = False
     last_seen_ms: int | None = None
     shown_last_seen: str | None = None
@@ -79,6 +99,15 @@ class Post:
         if sent_uptime_ms is None or boot_id != self.boot_id:
             return None
         return max(0, now_us - sent_uptime_ms * 1000 - self.offset_us)
+
+    @property
+    def misplaced(self) -> bool:
+        """The post's own settings say that it hangs elsewhere than the register does."""
+        return (
+            self.place is not None
+            and self.claims is not None
+            and not is_same_place(self.place, self.claims.lat, self.claims.lon)
+        )
 
     def becomes(self, presence: Presence, wall_ms: int) -> bool:
         """Note a transition; False when there is none."""
@@ -123,6 +152,9 @@ class Post:
 
     def mcc_document(self, gateway: str) -> MccPost:
         """mcc/posts/{post}."""
+        own = [("flooding", self.flooding), ("place_differs", self.misplaced)]
+        faults = (*(fault for fault, present in own if present), *self.faults)
+        maintained = None if self.maintained_until_us is None else self.maintained
         return MccPost(
             post=self.post,
             gateway=gateway,
@@ -130,10 +162,11 @@ class Post:
             at=self.since,
             name=self.name,
             place=self.place,
-            faults=(("flooding", *self.faults) if self.flooding else self.faults)[:FAULTS_MAX],
+            faults=faults[:FAULTS_MAX],
             last_seen=self.shown_last_seen,
             firmware=self.firmware,
             test_window=None if self.window is None else self.window.shown,
+            maintenance=None if maintained is None else maintained.shown,
         )
 
     def has_read(self, health: Health) -> bool:
@@ -166,3 +199,8 @@ class Post:
             for alarm_id, record in self.listed.items()
             if record.resolved and held.get(alarm_id, "resolved") == "resolved"
         ]
+
+
+def is_same_place(place: Place, lat: float, lon: float) -> bool:
+    """Whether two surveys mean one place: within about a metre."""
+    return abs(place.lat - lat) <= SAME_PLACE_DEGREES and abs(place.lon - lon) <= SAME_PLACE_DEGREES

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.identities import Authority, Identity, Issued, Standing
     from gateway.settings import GatewayFile
 
-COMMANDS = ("ca", "provision", "revoke", "renew", "list", "broker-config", "unpack")
+COMMANDS = ("ca", "provision", "revoke", "renew", "list", "attempts", "broker-config", "unpack")
 DONE, IN_PART, NOT_DONE = 0, 1, 2
 
 
@@ -64,6 +64,12 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     renew.add_argument("--out", type=Path, help="the bundle's file (ID.kentongan)")
     listing = _command(commands, "list", "show who is in the register")
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    attempts = _command(
+        commands, "attempts", "count who tried what he may not, from a broker's and a gateway's log"
+    )
+    attempts.add_argument("log", type=Path, nargs="*", help="files with the lines (standard input)")
+    attempts.add_argument("--json", action="store_true", help="one JSON object a line")
 
     broker = _command(commands, "broker-config", "write the configuration of a mosquitto broker")
     broker.add_argument("--bundle", type=Path, required=True, help="of `provision broker`")
@@ -131,6 +137,8 @@ def _with_register(options: argparse.Namespace) -> int:
                 return _renew(authority, settings, options)
             case "list":
                 return _list(authority, as_json=options.json)
+            case "attempts":
+                return _attempts(authority, settings, options)
             case _:
                 return _broker_config(authority, settings, options)
 
@@ -147,14 +155,14 @@ def _provision(authority: Authority, settings: GatewayFile, options: argparse.Na
         raise _Wrong(f"--out {out}: it cannot be written there")
     issued = [authority.provision(identity, _wall_ms()) for identity in identities]
     _write_bundle(authority, options.role, options.id, issued, extra, out)
-    wrong = _bring_about(
+    wrong = bring_about(
         authority, settings, [one.identity for one in _standings(authority, options.id)],
         put_out=any(one.replaced for one in issued),
     )  # fmt: skip
     if any(one.replaced for one in issued):
         _print(f"{options.id}: the certificate that it had is revoked")
     _print(f"wrote {out}, with its private key: take it there, then delete it here")
-    return _end(wrong)
+    return report(wrong)
 
 
 def _wanted(options: argparse.Namespace) -> list[Identity]:
@@ -282,9 +290,9 @@ def _renew(authority: Authority, settings: GatewayFile, options: argparse.Namesp
 def _revoke(authority: Authority, settings: GatewayFile, name: str) -> int:
     standings = _standings(authority, name)
     count = sum(authority.revoke(one.identity.name, _wall_ms()) for one in standings)
-    wrong = _bring_about(authority, settings, [one.identity for one in standings], put_out=True)
+    wrong = bring_about(authority, settings, [one.identity for one in standings], put_out=True)
     _print(f"{name} is shut out; certificates revoked: {count}")
-    return _end(wrong)
+    return report(wrong)
 
 
 def _standings(authority: Authority, name: str) -> list[Standing]:
@@ -302,7 +310,7 @@ def _standings(authority: Authority, name: str) -> list[Standing]:
     return found
 
 
-def _bring_about(
+def bring_about(
     authority: Authority, settings: GatewayFile, identities: list[Identity], *, put_out: bool
 ) -> list[str]:
     """Let the brokers know; what could not be done."""
@@ -325,7 +333,8 @@ def _bring_about(
     return wrong
 
 
-def _end(wrong: list[str]) -> int:
+def report(wrong: list[str]) -> int:
+    """Say what could not be done; the exit code."""
     for why in wrong:
         _say(f"not done: {why}")
     return IN_PART if wrong else DONE
@@ -354,14 +363,40 @@ def _list(authority: Authority, *, as_json: bool) -> int:
                 "serial": one.serial,
                 "ends_at": ends,
                 "revoked": one.revoked,
+                "retired": authority.is_retired(identity.name),
             }
             _print(json.dumps(shown, ensure_ascii=False))
         else:
             until = "SHUT OUT" if ends is None else f"until {ends[:10]}"
+            until = "RETIRED" if authority.is_retired(identity.name) else until
             role = identity.console_role or ""
             _print(f"{identity.role:8} {identity.name:40} {until:16} {identity.label or role}")
     if not standings and not as_json:
         _say("the register is empty; `kentongan-gateway provision` fills it")
+    return DONE
+
+
+def _attempts(authority: Authority, settings: GatewayFile, options: argparse.Namespace) -> int:
+    from gateway.attempts import Attempts
+    from protocol.topics import Topics
+
+    everybody = [one.identity for one in authority.standings(_wall_ms())]
+    attempts = Attempts(everybody, Topics(settings.topic_root))
+    try:
+        for path in options.log or [Path("/dev/stdin")]:
+            with path.open(encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    attempts.read(line)
+    except OSError as error:
+        raise _Wrong(f"{error.filename}: {error.strerror}") from None
+    for attempt, count in attempts.counts.most_common():
+        if options.json:
+            shown = {"what": attempt.what, "who": attempt.who, "count": count}
+            _print(json.dumps(shown, ensure_ascii=False))
+        else:
+            _print(f"{count:8} {attempt.what:20} {attempt.who}")
+    if not attempts.counts and not options.json:
+        _say("nobody tried anything, by these lines")
     return DONE
 
 

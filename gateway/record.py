@@ -16,6 +16,7 @@ from protocol.codec import content_of
 from protocol.messages import (
     Alarm,
     Command,
+    Health,
     ListedAlarm,
     Location,
     MccAlarm,
@@ -60,6 +61,7 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     unit: str | None = None
     outcome: Outcome | None = None
     note: str | None = None
+    sounded_at: str | None = None
     receipted: Receipted | None = None
     receipted_in: str | None = None
     listed: bool = True
@@ -273,6 +275,33 @@ def receipt_into(
     return msgspec.structs.replace(record, **changes) if changes else record
 
 
+# --- heartbeats ----------------------------------------------------------------------------
+
+
+def heartbeat_into(
+    record: AlarmRecord, health: Health, now: Now, lag_us: int | None = 0
+) -> AlarmRecord:
+    """Take what a heartbeat of the alarm's post says: it was heard there, it is over there.
+
+    `lag_us`: how long the heartbeat was on its way; None when that is not known.
+    """
+    changes: dict[str, Any] = {}
+    sounded = health.sounded
+    if (
+        record.sounded_at is None
+        and record.answered
+        and sounded is not None
+        and sounded.alarm_id == record.alarm_id
+        and sounded.uptime_ms <= health.uptime_ms
+    ):
+        ago_ms = health.uptime_ms - sounded.uptime_ms + (lag_us or 0) // 1000
+        changes["sounded_at"] = timestamp(now.wall_ms - ago_ms)
+    held = {one.alarm_id: one.state for one in health.alarms}
+    if record.resolved and record.listed and held.get(record.alarm_id, "resolved") == "resolved":
+        changes["listed"] = False
+    return msgspec.structs.replace(record, **changes) if changes else record
+
+
 # --- what is said of it --------------------------------------------------------------------
 
 
@@ -298,6 +327,7 @@ def document(record: AlarmRecord, gateway: str, journal_id: str) -> MccAlarm:
         unit=record.unit,
         outcome=record.outcome,
         note=record.note,
+        sounded_at=record.sounded_at,
         receipted=record.receipted if record.receipted_in == journal_id else None,
     )
     return msgspec.structs.replace(alarm, content=content_of(alarm))
@@ -342,6 +372,8 @@ def history(before: AlarmRecord | None, after: AlarmRecord, at: str) -> tuple[Hi
     if after.cancel_requested_at and (before is None or not before.cancel_requested_at):
         rows.append((at, "cancel_requested", None))
     if before is not None:
+        if after.sounded_at and not before.sounded_at:
+            rows.append((after.sounded_at, "sounded", None))
         if after.kind != before.kind:
             rows.append((at, f"kind {after.kind}", None))
         if after.receipted != before.receipted and after.receipted is not None:

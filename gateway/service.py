@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from gateway.control import Control, ControlError
 from gateway.core import (
     MCC_LINK,
     POSTS_LINK,
@@ -19,6 +20,7 @@ from gateway.core import (
     CommitFailed,
     Committed,
     Effect,
+    FaultSeen,
     Flooding,
     Gateway,
     GatewaySettings,
@@ -29,6 +31,7 @@ from gateway.core import (
     Registered,
     Sound,
     SoundName,
+    Told,
 )
 from gateway.gate import Gate, NotAdmitted, Register
 from gateway.journal import Journal
@@ -76,6 +79,7 @@ QUEUE_RESERVED = 4096
 QUEUE_FULL_PAUSE_S = 0.01
 ANSWER_EXPIRY_S = 30
 REGISTRAR_STOP_S = 0.2
+CONTROL_STOP_S = 0.2
 LINK_STOP_S = 0.5
 JOURNAL_STOP_S = 0.7
 EXIT_BROKEN = 70
@@ -143,6 +147,7 @@ class Service:
             faults=opened.faults,
             rng=Random(),
         )
+        self._control = self._open_control()
         self._journal_id = opened.journal_id
         self._writes = Writes(now.uptime_us)
         self._notifier = Notifier.from_environment()
@@ -206,6 +211,18 @@ class Service:
         self._gate.register = registrar.read()  # before the first message comes in
         return registrar
 
+    def _open_control(self) -> Control | None:
+        """None where none is wanted, or none can be had: alarms are taken in all the same."""
+        path = self._settings.control.socket
+        if path is None:
+            return None
+        try:
+            return Control(Path(path), lambda event: self._queue.offer(event, droppable=True))
+        except ControlError as error:
+            log("control_unavailable", level="error", why=error)
+            self._queue.offer(FaultSeen("control_unavailable", present=True), droppable=False)
+            return None
+
     def _will(self, _connection: str) -> Will:
         gone = MccGateway(
             gateway=self._settings.gateway_id,
@@ -226,10 +243,10 @@ class Service:
     def run(self) -> int:
         """Be the gateway until SIGTERM; the exit code, `EXIT_BROKEN` to be started anew."""
         stop_on_signals(self._queue)
+        if self._registrar is not None:
+            self._registrar.start()  # it has the surveyed places, which the first alarm may need
         for link in self._links.values():
             link.start()
-        if self._registrar is not None:
-            self._registrar.start()
         log("gateway_ready", gateway=self._settings.gateway_id, journal_id=self._journal_id)
         self._notifier.ready("taking in alarms")
         wrong = run_loop(
@@ -290,7 +307,9 @@ class Service:
                     else Place(lat=entry.lat, lon=entry.lon),
                 )
                 for name, entry in register.posts.items()
-            }
+            },
+            register.maintained,
+            register.retired,
         )
 
     def _not_admitted(self, heard: Heard, refused: NotAdmitted) -> None:
@@ -329,6 +348,9 @@ class Service:
                 self._journal.submit(effect)
             case Drop(link, reason):
                 self._links[link].drop(reason)
+            case Told():
+                if self._control is not None:
+                    self._control.tell(effect)
             case Sound(name):
                 self._buzzer.sound(SOUNDS[name], _nothing)
             case Log(event, level, fields):
@@ -368,6 +390,8 @@ class Service:
                 return f"the thread of link {link.name} has died"
         if self._registrar is not None and not self._registrar.alive():
             return "the registrar's thread has died"
+        if self._control is not None and not self._control.alive():
+            return "the control socket's thread has died"
         flooding = self._gate.flooding(now_us)
         if flooding != self._flooding and self._queue.offer(Flooding(flooding), droppable=True):
             self._flooding = flooding
@@ -380,6 +404,8 @@ class Service:
         self._links[MCC_LINK].stop(LINK_STOP_S, [self._will("")])
         if self._registrar is not None:
             self._registrar.close(REGISTRAR_STOP_S)
+        if self._control is not None:
+            self._control.close(CONTROL_STOP_S)
         self._buzzer.close()
         if self._pins is not None:
             self._pins.close()

@@ -87,6 +87,12 @@ class IdentitiesSettings(Table, frozen=True):
     directory: FilePath | None = None
 
 
+class ControlSettings(Table, frozen=True):
+    """[control]: where somebody at this machine opens a test window; nowhere if not set."""
+
+    socket: FilePath | None = None
+
+
 class GatewayFile(Table, frozen=True):
     """The whole file."""
 
@@ -96,5 +102,6 @@ class GatewayFile(Table, frozen=True):
     journal: JournalSettings
     buzzer: BuzzerSettings = BuzzerSettings()
     identities: IdentitiesSettings = IdentitiesSettings()
+    control: ControlSettings = ControlSettings()
     pins: Literal["lgpio", "rpigpio", "mock"] = "lgpio"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT

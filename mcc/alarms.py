@@ -78,6 +78,7 @@ class AlarmRecord(Part, frozen=True):
     unit: Label | None = None
     outcome: Outcome | None = None
     note: Note | None = None
+    sounded_at: Timestamp | None = None
     closed_here: Timestamp | None = None
 
     @property
@@ -148,6 +149,7 @@ def merge(held: AlarmRecord, heard: AlarmRecord) -> AlarmRecord:
         outcome=held.outcome or heard.outcome,
         # The note belongs to the outcome that won, not to whichever document carries one.
         note=held.note if held.outcome else heard.note,
+        sounded_at=held.sounded_at or heard.sounded_at,
         closed_here=heard.closed_here,
     )
 

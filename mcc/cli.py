@@ -104,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
         _operator(command)
         if name == "open-test":
             command.add_argument("--minutes", type=int, default=10, help="1 to 15 (10)")
+    card = _command(commands, "card", "print the result card of an alarm: when it passed each hop")
+    card.add_argument("id", metavar="ID", help="the alarm's id, or its unique beginning")
+    _json(card)
     install.add_commands(commands, install.MCC)
     unpack = commands.add_parser(
         "unpack",
@@ -144,7 +147,11 @@ def _command(
             default=os.environ.get(variable),
             help=f"{what}, PEM ({variable})",
         )
-    parser.add_argument("--console", default="console", help="this console's name (console)")
+    parser.add_argument(
+        "--console",
+        default=os.environ.get("KENTONGAN_MCC_CONSOLE") or "console",
+        help="this console's name, that of its certificate (KENTONGAN_MCC_CONSOLE; %(default)s)",
+    )
     parser.add_argument("--topic-root", default="kentongan/v1", help="(kentongan/v1)")
     return parser
 
@@ -223,6 +230,9 @@ def _do(options: argparse.Namespace) -> int:
         if options.command == "list":
             with Store(path, replaces=False) as store:
                 return _list(store, as_json=options.json)
+        if options.command == "card":
+            with Store(path, replaces=False) as store:
+                return _card(_find(store, options.id), as_json=options.json)
         place = _place(options)
         with Store(path) as store:
             if options.command == "watch":
@@ -281,6 +291,17 @@ def _list(store: Store, *, as_json: bool) -> int:
         _print(line or alarm_line(shown))
     if not alarms and not as_json:
         _say(f"no alarm in {store.path}; `kentongan-mcc watch` fills it")
+    return DONE
+
+
+def _card(alarm: AlarmRecord, *, as_json: bool) -> int:
+    from process.card import card_lines, card_object
+
+    if as_json:
+        _print(json.dumps(card_object(alarm), ensure_ascii=False))
+    else:
+        for line in card_lines(alarm):
+            _print(line)
     return DONE
 
 

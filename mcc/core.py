@@ -71,6 +71,13 @@ class DocumentCleared:
 
 
 @dataclass(frozen=True)
+class PostCleared:
+    """A gateway has cleared the document of a post: it is retired. Its alarms stay."""
+
+    post: str
+
+
+@dataclass(frozen=True)
 class SendingRefused:
     """The broker threw away what this console published."""
 
@@ -111,6 +118,7 @@ class Commit:
     alarms: Sequence[AlarmRecord] = ()
     fresh: frozenset[str] = frozenset()
     posts: Sequence[MccPost] = ()
+    gone_posts: Sequence[str] = ()
     gateways: Sequence[MccGateway] = ()
     verdicts: Sequence[tuple[str, Verdict]] = ()
     reason: str | None = None
@@ -131,7 +139,7 @@ class AlarmShown:
 
 @dataclass(frozen=True)
 class PostShown:
-    """A post whose connection, faults or test window have changed."""
+    """A post whose connection, faults, test window or maintenance have changed."""
 
     post: MccPost
 
@@ -262,6 +270,7 @@ class Core:
         self._commit_failed = False
         self._dirty_alarms: dict[str, None] = {}
         self._dirty_posts: dict[str, None] = {}
+        self._gone_posts: dict[str, None] = {}
         self._dirty_gateways: dict[str, None] = {}
         self._dirty_verdicts: dict[str, Verdict] = {}
 
@@ -290,6 +299,8 @@ class Core:
                 held = self._held.get(event.alarm_id)
                 if held is not None:
                     self._forget_document(held)
+            case PostCleared(post):
+                self._on_post_cleared(post, effects)
             case Committed():
                 self._on_committed(event, now, effects)
             case CommitFailed():
@@ -419,6 +430,7 @@ class Core:
             effects.append(_refused("posts_full", document.post, POSTS_MAX))
             return
         self._posts[document.post] = document
+        self._gone_posts.pop(document.post, None)
         self._heard_posts.add(document.post)
         if before != document:
             self._dirty_posts[document.post] = None
@@ -429,6 +441,14 @@ class Core:
                 verdict = judge_on_post(attempt.command, document) or self._window_closed(attempt)
                 if verdict is not None:
                     self._settle(attempt, verdict, effects)
+
+    def _on_post_cleared(self, post: str, effects: list[_Effect]) -> None:
+        if self._posts.pop(post, None) is None:
+            return
+        self._heard_posts.discard(post)
+        self._dirty_posts.pop(post, None)
+        self._gone_posts[post] = None
+        effects.append(Log("post_retired", "info", {"post": post}))
 
     def _window_closed(self, attempt: _Attempt) -> Verdict | None:
         """Whether a `close_test` is done: it was sent, and no window is shown (any more)."""
@@ -776,12 +796,14 @@ class Core:
         if self._writing is not None or self._recommit_us is not None:
             return
         dirty = self._dirty_alarms or self._dirty_posts or self._dirty_gateways
+        dirty = dirty or self._gone_posts
         if not dirty and not self._dirty_verdicts and reason == self._said_reason:
             return
         self._writing = Commit(
             alarms=tuple(self._held[one].alarm for one in self._dirty_alarms),
             fresh=frozenset(one for one in self._dirty_alarms if self._held[one].fresh),
             posts=tuple(self._posts[one] for one in self._dirty_posts),
+            gone_posts=tuple(self._gone_posts),
             gateways=tuple(self._gateways[one].document for one in self._dirty_gateways),
             verdicts=tuple(self._dirty_verdicts.items()),
             reason=None if reason == self._said_reason else reason,
@@ -790,6 +812,7 @@ class Core:
         self._said_reason = reason
         self._dirty_alarms = {}
         self._dirty_posts = {}
+        self._gone_posts = {}
         self._dirty_gateways = {}
         self._dirty_verdicts = {}
         effects.append(self._writing)
@@ -822,7 +845,10 @@ class Core:
                 self._show(self._held[alarm.alarm_id], effects)
         effects.append(Log("commit_failed", "error", {"why": event.reason}))
         self._dirty_alarms = {a.alarm_id: None for a in written.alarms} | self._dirty_alarms
-        self._dirty_posts = {p.post: None for p in written.posts} | self._dirty_posts
+        known = (p.post for p in written.posts if p.post in self._posts)
+        self._dirty_posts = dict.fromkeys(known) | self._dirty_posts
+        gone = (post for post in written.gone_posts if post not in self._posts)
+        self._gone_posts = dict.fromkeys(gone) | self._gone_posts
         self._dirty_gateways = {g.gateway: None for g in written.gateways} | self._dirty_gateways
         self._dirty_verdicts = dict(written.verdicts) | self._dirty_verdicts
         self._said_reason = None
@@ -892,7 +918,7 @@ class Core:
 
 
 def _face(post: MccPost) -> tuple[object, ...]:
-    return (post.connection, post.faults, post.test_window)
+    return (post.connection, post.faults, post.test_window, post.maintenance)
 
 
 def _lasting(gateway: MccGateway) -> tuple[object, ...]:

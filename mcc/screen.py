@@ -186,6 +186,10 @@ def _post_line(post: MccPost) -> str:
     if post.test_window:
         window = post.test_window
         words.append(f"test window until {_time(window.until)} by {window.opened_by}")
+    if post.maintenance:
+        planned = post.maintenance
+        why = f" ({planned.why})" if planned.why else ""
+        words.append(f"maintenance until {_time(planned.until)} by {planned.by}{why}")
     return " ".join(words)
 
 
@@ -194,7 +198,9 @@ def _has_fault(post: MccPost) -> bool:
 
 
 def _well(post: MccPost) -> MccPost:
-    return msgspec.structs.replace(post, connection="online", faults=(), test_window=None)
+    return msgspec.structs.replace(
+        post, connection="online", faults=(), test_window=None, maintenance=None
+    )
 
 
 def command_text(command: Command) -> str:

@@ -20,6 +20,7 @@ from mcc.core import (
     Core,
     DocumentCleared,
     NewCommands,
+    PostCleared,
     SendingRefused,
     Show,
 )
@@ -147,11 +148,13 @@ class Session:
             return self._cleared(event.topic)
         return self._intake.read(event)
 
-    def _cleared(self, topic: str) -> DocumentCleared | None:
+    def _cleared(self, topic: str) -> DocumentCleared | PostCleared | None:
         try:
             address = self._topics.parse(topic)
         except ValueError:
             return None
+        if address.what == "posts":
+            return PostCleared(address.name)
         return DocumentCleared(address.name) if address.what == "alarms" else None
 
     def _perform(self, effect: object) -> None:

@@ -290,6 +290,9 @@ class Store:
                 row = (alarm.alarm_id, alarm.is_open, alarm.raised.at, _encode(alarm))
                 sql.execute(_PUT_ALARM, row)
             sql.executemany(_PUT_POST, [(one.post, _encode(one)) for one in commit.posts])
+            sql.executemany(
+                "DELETE FROM posts WHERE post = ?", [(post,) for post in commit.gone_posts]
+            )
             sql.executemany(_PUT_GATEWAY, [(one.gateway, _encode(one)) for one in commit.gateways])
             for command_id, verdict in commit.verdicts:
                 sql.execute(

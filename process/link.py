@@ -150,6 +150,7 @@ class LinkCounts:
     """What has happened on a link since the start."""
 
     connections: int = 0
+    failed: int = 0  # attempts that came to nothing: no broker, or not the one that was asked for
     received: int = 0
     oversize: int = 0
     malformed: int = 0
@@ -362,7 +363,14 @@ class Link:
         self._failed = 0 if came_up else self._failed + 1
         if session.up_at_s is None:
             self._kicked = 0  # it is the broker that was not there
-            log("link_attempt_failed", level="warning", link=self.name, reason=reason)
+            self.counts.failed += 1
+            log(
+                "link_attempt_failed",
+                level="warning",
+                link=self.name,
+                reason=reason,
+                failed=self.counts.failed,
+            )
         else:
             short = ended_s - session.up_at_s < SETTLED_S
             self._short = self._short + 1 if short else 0
@@ -420,7 +428,7 @@ class _Session:
         # A second small packet would otherwise wait 40 ms for the first one's delayed TCP ack.
         transport = client.socket()
         if transport is None:
-            return self._reason or LOST
+            return self._why_lost()
         assert isinstance(transport, socket.socket)
         transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._serve(client, transport)
@@ -575,11 +583,7 @@ class _Session:
     def _ended(self, client: mqtt.Client, now_s: float, setup_until_s: float) -> str | None:
         link = self._link
         if client.socket() is None:
-            reason = self._reason or LOST
-            if link.settings.broker.tls and not self._accepted and self._reason in (None, LOST):
-                # TLS 1.3 tells a client only after its handshake that it was not accepted.
-                reason += " before a word: the broker may not accept our certificate"
-            return reason
+            return self._why_lost()
         if self._reason is not None:
             return self._reason
         if self._parting:
@@ -601,6 +605,14 @@ class _Session:
             if now_s - sent_s > link.puback_deadline_s:
                 return "publishes are not acknowledged"
         return None
+
+    def _why_lost(self) -> str:
+        reason = self._reason or LOST
+        if reason == LOST and self._link.settings.broker.tls and not self._accepted:
+            # TLS 1.3 tells a client only after its handshake that it was not accepted, and that
+            # may be as early as its first word is on the way.
+            reason += " before a word: the broker may not accept our certificate"
+        return reason
 
     # --- paho calls these, inside loop_read and loop_misc ---------------------------------------
 

@@ -412,6 +412,17 @@ def _is_mqtt_url(kind: inspect.Type) -> bool:
     return False
 
 
+def _is_secret(kind: inspect.Type) -> bool:
+    match kind:
+        case inspect.Metadata(type=inner, extra=extra):
+            return (extra or {}).get("is") == "secret" or _is_secret(inner)
+        case inspect.ListType(item_type=each) | inspect.VarTupleType(item_type=each):
+            return _is_secret(each)
+        case inspect.DictType(value_type=each):
+            return _is_secret(each)
+    return False
+
+
 def _allowed(kind: inspect.Type) -> str:
     match kind:
         case inspect.Metadata(type=inner, extra_json_schema=schema):
@@ -456,6 +467,8 @@ def _range(low: float | None, high: float | None) -> str:
 
 def _shown(item: msgspec.structs.FieldInfo, value: Any) -> str:
     if item.encode_name in _SECRET_NAMES:
+        return '"***"'
+    if value and _is_secret(inspect.type_info(item.type)):
         return '"***"'
     if isinstance(value, str) and _is_mqtt_url(inspect.type_info(item.type)):
         try:

@@ -126,9 +126,11 @@ def encode(message: Message) -> bytes:
     return payload
 
 
-# What the MCC need not receipt: where it was journaled, what it has receipted already, and the
-# state `delivered`, which says only that a receipt has come.
-_NOT_CONTENT: frozenset[str] = frozenset(("v", "journal_id", "gateway", "receipted", "content"))
+# What the MCC need not receipt: where it was journaled, what it has receipted already, when a
+# buzzer sounded, and the state `delivered`, which says only that a receipt has come.
+_NOT_CONTENT: frozenset[str] = frozenset(
+    ("v", "journal_id", "gateway", "receipted", "content", "sounded_at")
+)
 
 
 def content_of(alarm: MccAlarm) -> str:

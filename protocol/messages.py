@@ -144,8 +144,18 @@ class HeldAlarm(Part, frozen=True):
     answered_repeats: Repeats | None = None
 
 
+class Sounded(Part, frozen=True):
+    """The post's buzzer has sounded for this alarm, at this uptime of its present boot."""
+
+    alarm_id: Uuid
+    uptime_ms: UptimeMs
+
+
 class Health(Message, frozen=True):
-    """posts/{post}/health: heartbeat `n` of this connection."""
+    """posts/{post}/health: heartbeat `n` of this connection.
+
+    `sounded` is the latest acknowledgement that the post made heard; said until it is answered.
+    """
 
     post: PostId
     n: Sequence
@@ -156,6 +166,7 @@ class Health(Message, frozen=True):
     uptime_ms: UptimeMs
     alarms: Annotated[tuple[HeldAlarm, ...], Meta(max_length=HELD_MAX)] = ()
     faults: Faults = ()
+    sounded: Sounded | None = None
     location: Location | None = None
     temperature_c: Annotated[float, Meta(ge=-80.0, le=200.0)] | None = None
     voltage_v: Annotated[float, Meta(ge=0.0, le=60.0)] | None = None
@@ -262,6 +273,7 @@ class MccAlarm(Message, frozen=True):
     """mcc/alarms/{alarm_id}, retained until 7 days after it is resolved and receipted.
 
     `content` names everything in it that the MCC has to hold; the MCC's receipt repeats it.
+    `sounded_at`: when the post made the answer heard, if it says so.
     """
 
     post: PostId
@@ -283,6 +295,7 @@ class MccAlarm(Message, frozen=True):
     unit: Label | None = None
     outcome: Outcome | None = None
     note: Note | None = None
+    sounded_at: Timestamp | None = None
     receipted: Receipted | None = None
 
 
@@ -293,8 +306,19 @@ class Place(Part, frozen=True):
     lon: Longitude
 
 
+class Maintenance(Part, frozen=True):
+    """A planned silence: until then nobody is to be alarmed when the post is not heard."""
+
+    until: Timestamp
+    by: Label
+    why: Note = ""
+
+
 class MccPost(Message, frozen=True):
-    """mcc/posts/{post}, retained, published on transitions only."""
+    """mcc/posts/{post}, retained, published on transitions only.
+
+    `connection` is `unknown` and not `silent` while a post in `maintenance` is not heard.
+    """
 
     post: PostId
     gateway: GatewayId
@@ -306,6 +330,7 @@ class MccPost(Message, frozen=True):
     last_seen: Timestamp | None = None
     firmware: Label | None = None
     test_window: TestWindow | None = None
+    maintenance: Maintenance | None = None
 
 
 class MccGateway(Message, frozen=True):

@@ -6,6 +6,7 @@ that a message may carry is declared here once and nowhere else.
 
 from __future__ import annotations
 
+import functools
 import re
 import uuid
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ TIMESTAMP_PATTERN = (
     r"^(?:19[7-9]|20[0-9])[0-9]-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
     r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z\Z"
 )
+_TIMESTAMP = re.compile(TIMESTAMP_PATTERN)
 # Control characters (C0, DEL, C1), line and paragraph separators, and the bidirectional
 # overrides that can make a name on an operator's screen read as another (Unicode TR 36).
 # Lone surrogates need no mention: the JSON reader refuses them, and naming them here would make
@@ -82,8 +84,18 @@ FaultName = Annotated[
 def timestamp(wall_ms: int) -> str:
     """Write Unix milliseconds as the contract's RFC 3339 form (years 1970 to 2099)."""
     bounded_ms = min(max(wall_ms, 0), 4_102_444_799_999)
-    whole = datetime.fromtimestamp(bounded_ms // 1000, UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{bounded_ms % 1000:03d}Z"
+    return f"{_written(bounded_ms // 1000)}{bounded_ms % 1000:03d}Z"
+
+
+# Most times of one moment name the same second, and most days are today.
+@functools.lru_cache(maxsize=64)
+def _written(second_s: int) -> str:
+    return f"{datetime.fromtimestamp(second_s, UTC):%Y-%m-%dT%H:%M:%S}."
+
+
+@functools.lru_cache(maxsize=64)
+def _day_ms(day: str) -> int:
+    return int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()) * 1000
 
 
 def wall_ms(text: str) -> int:
@@ -92,10 +104,10 @@ def wall_ms(text: str) -> int:
     Raises:
         ValueError: the text is no such timestamp, or no such day exists (31 February).
     """
-    if not re.match(TIMESTAMP_PATTERN, text):
+    if not _TIMESTAMP.match(text):
         raise ValueError(f"not an RFC 3339 UTC time with milliseconds: {text[:40]!r}")
-    whole = datetime.fromisoformat(text[:19] + "+00:00")
-    return int(whole.timestamp()) * 1000 + int(text[20:23])
+    minutes = int(text[11:13]) * 60 + int(text[14:16])
+    return _day_ms(text[:10]) + minutes * 60_000 + int(text[17:19]) * 1000 + int(text[20:23])
 
 
 def new_id() -> str:

@@ -90,6 +90,7 @@ class Process(abc.ABC):
         self.started_us = 0
         self.died_us = 0
         self.frozen = False
+        self.thawed_us = -SECOND_US
         self.wanted = True  # systemd starts it again
         self.fuse: int | None = None  # so many effects until it dies
         self.inbox: list[object] = []
@@ -142,6 +143,7 @@ class Process(abc.ABC):
         if not self.alive or not self.frozen:
             return
         self.frozen = False
+        self.thawed_us = self.timeline.now_us
         self.timeline.note(self.name, f"goes on, {len(self.inbox)} waiting")
         waiting, self.inbox = self.inbox, []
         life = self.life

@@ -26,6 +26,7 @@ from protocol.messages import (
     HeldAlarm,
     ListedAlarm,
     Location,
+    Maintenance,
     MccAlarm,
     MccGateway,
     MccPost,
@@ -36,6 +37,7 @@ from protocol.messages import (
     Raised,
     Receipted,
     Renewal,
+    Sounded,
     Step,
     Steps,
     TestWindow,
@@ -106,6 +108,7 @@ def mcc_alarm(**changes: Any) -> MccAlarm:
         "unit": "Polsek Lowokwaru",
         "outcome": "real",
         "note": "korban selamat",
+        "sounded_at": LATER,
         "receipted": Receipted(store_id=STORE_ID, content=CONTENT),
     }
     return MccAlarm(**(fields | changes))
@@ -158,6 +161,7 @@ EXAMPLES: dict[str, tuple[Message, ...]] = {
                 ),
             ),
             faults=("button_worn",),
+            sounded=Sounded(alarm_id=ALARM_ID, uptime_ms=4_999_000),
             location=HERE,
             temperature_c=41.5,
             voltage_v=5.1,
@@ -200,6 +204,7 @@ EXAMPLES: dict[str, tuple[Message, ...]] = {
             last_seen=AT,
             firmware="0.1.0",
             test_window=TestWindow(until=LATER, opened_by="Teknisi Ani", command_id=COMMAND_ID),
+            maintenance=Maintenance(until=LATER, by="Teknisi Ani", why="ganti aki"),
         ),
     ),
     "mcc/gateways": (

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from demo.stage import until
 from gateway import broker_config
+from gateway.attempts import Attempt, Attempts
 from gateway.identities import Authority, BrokerPlace, Identity, Issued
 from process.bundle import Bundle
-from protocol.topics import DEFAULT_ROOT
+from protocol.topics import DEFAULT_ROOT, Topics
 from tests.broker import free_port
 
 HONEST, THIEF = "mlg-klojen-rw01", "mlg-klojen-rw02"
@@ -235,6 +237,30 @@ class City:
     def log_of(self, name: str) -> str:
         path = self.directory / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def attempts(self) -> Counter[Attempt]:
+        """What `kentongan-gateway attempts` counts in the logs until now."""
+        everybody = [one.identity for one in self.authority.standings(wall_ms())]
+        attempts = Attempts(everybody, Topics())
+        for log in (*(broker.log for broker in self.brokers), self.log_of("gateway")):
+            for line in log.splitlines():
+                attempts.read(line)
+        return attempts.counts
+
+    @contextlib.contextmanager
+    def counting(self, what: str, who: str | None = None) -> Iterator[None]:
+        """What is done inside is counted as an attempt of `who` (None: whoever it was)."""
+
+        def count() -> int:
+            return sum(
+                count
+                for attempt, count in self.attempts().items()
+                if attempt.what == what and who in (None, attempt.who)
+            )
+
+        before = count()
+        yield
+        until(f"{what} of {who} is counted", lambda: count() > before)
 
     def stop(self, process: subprocess.Popen[bytes]) -> None:
         process.terminate()

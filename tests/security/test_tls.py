@@ -117,6 +117,19 @@ def test_without_a_clock_the_chain_is_checked(stale: TlsBroker, city: City) -> N
         assert "not trusted" in one.why()
 
 
+def test_a_broker_that_does_not_take_our_certificate_is_said_in_words(
+    city: City, files: TlsFiles
+) -> None:
+    city.authority.revoke(HONEST, wall_ms())
+    (city.posts_broker.directory / "crl.pem").write_bytes(city.authority.crl_file.read_bytes())
+    city.posts_broker.start()
+    hint = "connection lost before a word: the broker may not accept our certificate"
+    with watched(city.posts_broker.url, files) as one:
+        # Whether an attempt ends in the handshake or after it is a race between two processes.
+        until("the hint", lambda: hint in one.downs, 15.0)
+        assert one.ups == 0
+
+
 @pytest.mark.parametrize("damage", ["", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
 def test_a_certificate_that_does_not_work_gives_way_to_the_one_before(
     city: City, files: TlsFiles, damage: str

@@ -1,0 +1,1 @@
+"""Who works here: accounts, roles, shifts, and the screens they sit at."""

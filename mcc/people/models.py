@@ -1,0 +1,80 @@
+"""Accounts, shifts and screens. What a role may do stands in `mcc.people.roles`, not here."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from mcc.people.roles import has_right, may
+from protocol.values import LABEL_CHARS_MAX
+
+
+class User(AbstractUser):
+    """One person. There is no default account; `kentongan-mcc setup` makes the first."""
+
+    class RoleChoice(models.TextChoices):
+        """The roles of `mcc.people.roles`, in the words of people."""
+
+        OPERATOR = "operator", _("operator")
+        PICKET = "picket", _("picket")
+        SUPERVISOR = "supervisor", _("supervisor")
+        TECHNICIAN = "technician", _("technician")
+        ADMINISTRATOR = "administrator", _("administrator")
+
+    role = models.CharField(_("role"), max_length=16, choices=RoleChoice.choices)
+    # A picket's unit: its area is what the picket sees.
+    unit = models.ForeignKey(
+        "registers.Unit", models.PROTECT, verbose_name=_("unit"), null=True, blank=True
+    )
+
+    class Meta:
+        """A picket without a unit would see nothing; the form says so before the database does."""
+
+        verbose_name = _("account")
+        verbose_name_plural = _("accounts")
+
+    @property
+    def label(self) -> str:
+        """The name that goes on the wire and into the record."""
+        return (self.get_full_name() or self.get_username())[:LABEL_CHARS_MAX]
+
+    def may(self, action: str) -> bool:
+        """Whether this person's role allows an action."""
+        return self.is_active and may(self.role, action)
+
+    def has_right(self, right: str) -> bool:
+        """Whether this person's role allows to look at something."""
+        return self.is_active and has_right(self.role, right)
+
+
+class Shift(models.Model):
+    """From when to when somebody answered for the calls that come in."""
+
+    user = models.ForeignKey(User, models.PROTECT, related_name="shifts")
+    began_ms = models.BigIntegerField()
+    ended_ms = models.BigIntegerField(null=True, blank=True)
+    handed_to = models.ForeignKey(
+        User, models.PROTECT, null=True, blank=True, related_name="shifts_taken"
+    )
+
+    class Meta:
+        """One open shift for each person."""
+
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user"], condition=models.Q(ended_ms=None), name="one_open_shift"
+            )
+        ]
+
+
+class Screen(models.Model):
+    """One browser in which the console is open, as it last said of itself.
+
+    `sound`: its audio is running, so that a call would be heard.
+    """
+
+    screen_id = models.CharField(max_length=36, primary_key=True)
+    user = models.ForeignKey(User, models.CASCADE, related_name="screens")
+    seen_ms = models.BigIntegerField(db_index=True)
+    sound = models.BooleanField(default=False)

@@ -1,0 +1,75 @@
+"""What each role may do: one table, read by the pages, the API and the one door to actions.
+
+Pure data without Django. A role that is not in the table may do nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Role = Literal["operator", "picket", "supervisor", "technician", "administrator"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+# What goes to a gateway as a command.
+Order = Literal["acknowledge", "dispatch", "resolve", "panic"]
+Window = Literal["open_test", "close_test"]
+# What stands in the command centre's own record only.
+Note = Literal[
+    "on_the_way",
+    "on_scene",
+    "correction",
+    "note",
+    "silence",
+    "take_over",
+    "shift_began",
+    "shift_ended",
+]
+Action = Literal[Order, Window, Note]
+# Beside actions: what may be looked at, and what may be kept up.
+Right = Literal["console", "phone", "posts", "admin", "accounts"]
+
+_DESK: frozenset[Action] = frozenset(
+    (
+        "acknowledge",
+        "dispatch",
+        "resolve",
+        "panic",
+        "open_test",
+        "close_test",
+        "on_the_way",
+        "on_scene",
+        "correction",
+        "note",
+        "silence",
+        "take_over",
+        "shift_began",
+        "shift_ended",
+    )
+)
+ACTIONS: dict[Role, frozenset[Action]] = {
+    "operator": _DESK,
+    "supervisor": _DESK,
+    "picket": frozenset(("on_the_way", "on_scene", "note")),
+    "technician": frozenset(("open_test", "close_test", "note")),
+    # Looks after accounts and registers; answering alarms is for those who are on shift.
+    "administrator": frozenset(),
+}
+RIGHTS: dict[Role, frozenset[Right]] = {
+    "operator": frozenset(("console", "posts")),
+    "supervisor": frozenset(("console", "posts", "admin")),
+    "picket": frozenset(("phone",)),
+    "technician": frozenset(("posts", "admin")),
+    "administrator": frozenset(("console", "posts", "admin", "accounts")),
+}
+# Sees and does only what concerns its own unit's area.
+OWN_AREA_ONLY: frozenset[Role] = frozenset(("picket",))
+
+
+def may(role: str, action: str) -> bool:
+    """Whether somebody of this role may do this."""
+    return action in ACTIONS.get(role, frozenset())  # type: ignore[call-overload]
+
+
+def has_right(role: str, right: str) -> bool:
+    """Whether somebody of this role may look at (or keep up) this."""
+    return right in RIGHTS.get(role, frozenset())  # type: ignore[call-overload]

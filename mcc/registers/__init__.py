@@ -1,0 +1,1 @@
+"""What is known beside the wire: kelurahan, units, posts as they were surveyed, officers."""

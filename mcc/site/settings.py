@@ -1,0 +1,153 @@
+"""Django's settings, made from the settings file that KENTONGAN_MCC_CONFIG names.
+
+Nothing of the command centre is declared here: what a person may set stands in `mcc.settings`.
+Without the variable the defaults hold (tests, tools); a process that serves always names a file.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from mcc.settings import MccFile, MqttSettings
+from mcc.site import CONFIG_VARIABLE
+from process.settings import read_settings
+
+BUSY_TIMEOUT_S = 5
+WAL_BYTES_MAX = 16 * 1024 * 1024
+# What a browser may send in one form; a photo of a site is the largest.
+UPLOAD_BYTES_MAX = 12 * 1024 * 1024
+
+_config = os.environ.get(CONFIG_VARIABLE)
+MCC = (
+    read_settings(Path(_config), MccFile)
+    if _config
+    else MccFile(mqtt=MqttSettings(url="mqtt://127.0.0.1:1883"))
+)
+
+
+def _secret() -> str:
+    try:
+        return MCC.secret_file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        # Good for a command that signs nothing; `serve` refuses to start without the file.
+        return secrets.token_urlsafe(48)
+
+
+def _database() -> dict[str, Any]:
+    if MCC.database.file is None:
+        return {"ENGINE": "django.db.backends.postgresql", **MCC.database.server, "CONN_MAX_AGE": 0}
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(MCC.database.file),
+        # Deferred transactions fail at once with "database is locked" when two of them write.
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": BUSY_TIMEOUT_S,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+            f" PRAGMA journal_size_limit={WAL_BYTES_MAX};",
+        },
+        # A real file, because WAL and its locks are what is to be tested.
+        "TEST": {"NAME": os.environ.get("KENTONGAN_MCC_TEST_DATABASE", "test-mcc.db")},
+        "CONN_MAX_AGE": 0,
+    }
+
+
+SECRET_KEY = _secret()
+DEBUG = False
+ALLOWED_HOSTS = list(MCC.site.allowed_hosts)
+CSRF_TRUSTED_ORIGINS = (
+    [f"https://{host}" for host in MCC.site.allowed_hosts] if MCC.site.is_https else []
+)
+
+INSTALLED_APPS = [
+    "mcc.people",
+    "mcc.registers",
+    "mcc.cases",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "mcc.site.headers.ContentPolicy",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    # Whatever is not marked as open to everybody wants an account.
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "mcc.site.urls"
+ASGI_APPLICATION = "mcc.site.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": _database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "people.User"
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = MCC.site.is_https
+CSRF_COOKIE_SECURE = MCC.site.is_https
+SECURE_HSTS_SECONDS = 31_536_000 if MCC.site.is_https else 0
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if MCC.site.behind_proxy else None
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000
+FILE_UPLOAD_PERMISSIONS = 0o600
+
+LANGUAGE_CODE = "id"
+LANGUAGES = [("id", _("Indonesian")), ("en", _("English"))]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "Asia/Jakarta"
+
+STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 60
+MEDIA_ROOT = str(MCC.photos)
+
+# Log lines are process.log's; Django's own go to stderr, from warnings on.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "level": "WARNING"}},
+    "loggers": {"django": {"handlers": ["stderr"], "level": "WARNING", "propagate": False}},
+}

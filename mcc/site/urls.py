@@ -1,0 +1,13 @@
+"""Which view answers which address; each app declares its own."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, path
+
+from mcc.site.health import health
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("admin/", admin.site.urls),
+    path("health", health),
+]

@@ -1,0 +1,66 @@
+"""Whole days under every fault: each promise holds, each kind of fault happens, seeds replay."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from simulation.__main__ import main, outcomes
+from simulation.faults import KINDS
+from simulation.mutations import mutated
+from simulation.world import run_seed
+
+SEEDS = range(1, 201)
+
+
+def test_every_promise_holds_in_every_seed_and_every_kind_of_fault_happens() -> None:
+    counts: Counter[str] = Counter()
+    for outcome in outcomes(SEEDS):
+        assert outcome.broken is None, f"python -m simulation --seed {outcome.seed} --trace"
+        counts += outcome.counts
+        faults = sum(n for name, n in outcome.counts.items() if name.startswith("fault "))
+        assert faults >= 20
+        assert outcome.counts["calls"] >= 10
+    assert [kind for kind in KINDS if not counts[f"fault {kind}"]] == []
+
+
+def test_a_seed_replays_to_the_same_trace_and_another_one_does_not() -> None:
+    first, again, other = run_seed(7), run_seed(7), run_seed(8)
+    assert (first.trace_hash, first.lines) == (again.trace_hash, again.lines)
+    assert first.trace_hash != other.trace_hash
+
+
+def test_a_broken_promise_shows_the_seed_the_trace_and_how_to_replay_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with mutated("say_before_commit"):
+        assert main(["--seeds", "1", "--first", "3"]) == 1
+        shown = capsys.readouterr().out
+        assert main(["--seed", "3"]) == 1
+        replayed = capsys.readouterr().out
+    assert "python -m simulation --seed 3 --trace" in shown
+    (hashed,) = {line.split()[1].strip(":;") for line in shown.splitlines() if "; replay" in line}
+    assert f"trace {hashed}" in replayed
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "many"], ["--first", "-1"], ["--seed", ""]])
+def test_a_wrong_number_is_refused_with_what_is_allowed(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "a number from 0 to" in capsys.readouterr().err
+
+
+def test_no_room_but_the_tests_imports_the_mutations() -> None:
+    root = Path(__file__).parents[2]
+    importers = [
+        path.relative_to(root).as_posix()
+        for room in ("device", "gateway", "hardware", "protocol", "process", "mcc", "simulation")
+        for path in (root / room).glob("*.py")
+        if "simulation.mutations" in path.read_text(encoding="utf-8")
+    ]
+    assert importers == []
