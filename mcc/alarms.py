@@ -164,6 +164,23 @@ def unanswered_repeats(alarm: AlarmRecord, followed: bool) -> int:
     return max(0, alarm.repeats - alarm.answered_repeats)
 
 
+def calls_again(before: AlarmRecord | None, alarm: AlarmRecord, followed: bool) -> bool:
+    """Whether an alarm calls for attention, with sound, to whoever has seen it as `before` only.
+
+    Only a call for help makes a sound: practising is harmless. `followed` as in
+    `unanswered_repeats`.
+    """
+    if alarm.kind != "panic":
+        return False
+    if before is None:
+        return not alarm.is_answered
+    louder = alarm.repeats > before.repeats
+    opened = alarm.kind != before.kind or (before.closed_here is not None and alarm.is_open)
+    if (louder or opened) and not alarm.is_answered:
+        return True
+    return louder and unanswered_repeats(alarm, followed) > 0
+
+
 def judge_on_alarm(command: Command, shown: AlarmRecord | MccAlarm) -> Verdict | None:
     """What a document (or what is held) says about a command: done, lost, or nothing yet."""
     if command.action == "panic":
@@ -276,6 +293,7 @@ __all__ = [
     "STEP_OF",
     "AlarmRecord",
     "Verdict",
+    "calls_again",
     "closed_here",
     "judge_on_alarm",
     "judge_on_post",

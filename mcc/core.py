@@ -18,6 +18,7 @@ from mcc.alarms import (
     DONE,
     AlarmRecord,
     Verdict,
+    calls_again,
     closed_here,
     judge_on_alarm,
     judge_on_post,
@@ -902,14 +903,7 @@ class Core:
         alarm = held.alarm
         late = self._late_repeats(held)
         before, held.shown, held.unsure = held.shown, alarm, False
-        if before is None:
-            rings = not alarm.is_answered
-        else:
-            louder = alarm.repeats > before.repeats
-            opened = (alarm.kind != before.kind) or (before.closed_here and alarm.is_open)
-            rings = bool((louder or opened) and not alarm.is_answered) or (louder and late > 0)
-        # Only a call for help makes a sound: practising is harmless.
-        rings = rings and alarm.kind == "panic"
+        rings = calls_again(before, alarm, alarm.alarm_id in self._followed)
         effects.append(Show(AlarmShown(alarm, rings, self.sending(alarm.alarm_id), late)))
 
     def _show_gateway(self, known: _Gateway, effects: list[_Effect]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from mcc.settings import MccFile, MqttSettings
+from mcc.settings import DatabaseSettings, MccFile, MqttSettings
 from mcc.site import CONFIG_VARIABLE
 from process.settings import read_settings
 
@@ -38,12 +38,25 @@ def _secret() -> str:
         return secrets.token_urlsafe(48)
 
 
-def _database() -> dict[str, Any]:
-    if MCC.database.file is None:
-        return {"ENGINE": "django.db.backends.postgresql", **MCC.database.server, "CONN_MAX_AGE": 0}
+def database_of(database: DatabaseSettings) -> dict[str, Any]:
+    """Django's description of the one database."""
+    if database.file is None:
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            **database.server,
+            # A server that is away, or a process that hangs in a transaction, holds up nobody
+            # for ever.
+            "OPTIONS": {
+                "connect_timeout": BUSY_TIMEOUT_S,
+                "tcp_user_timeout": BUSY_TIMEOUT_S * 1000,
+                "options": f"-c lock_timeout={BUSY_TIMEOUT_S}s"
+                f" -c idle_in_transaction_session_timeout={BUSY_TIMEOUT_S}s",
+            },
+            "CONN_MAX_AGE": 0,
+        }
     return {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": str(MCC.database.file),
+        "NAME": str(database.file),
         # Deferred transactions fail at once with "database is locked" when two of them write.
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
@@ -105,7 +118,7 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {"default": _database()}
+DATABASES = {"default": database_of(MCC.database)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "people.User"
