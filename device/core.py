@@ -26,6 +26,7 @@ from device.held import (
     Held,
     carry_excess,
     excess_alarm,
+    excess_id,
     in_heartbeat,
     learn,
     lists_all_of,
@@ -565,7 +566,8 @@ class Post:
                 continue
             if sum(not t.held.over for t in self._tracks.values()) >= UNRESOLVED_MAX:
                 return
-            alarm = excess_alarm(track.held, self._new_id(), now.wall_ms)
+            alarm_id = excess_id(track.held, self._new_id)
+            alarm = excess_alarm(track.held, alarm_id, now.wall_ms)
             self._change(track, carry_excess(track.held), now)
             self._add(Held(alarm=alarm), now)
 

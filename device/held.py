@@ -6,6 +6,8 @@ says of it, and which calls in it nobody has answered.
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -103,6 +105,19 @@ def lists_all_of(listed: ListedAlarm, held: Held) -> bool:
     return listed.repeats >= held.repeats and (
         held.alarm.cancel_requested_at is None or listed.cancel_requested_at is not None
     )
+
+
+def excess_id(held: Held, new_id: Callable[[], str]) -> str:
+    """The id of the alarm that the unanswered repeats become: the same whenever it is made.
+
+    An older copy of a card knows of these calls, and not that they have rung already. A repeat
+    from a later boot than the alarm's has nothing to be told by: then it is `new_id`, and they may
+    ring again.
+    """
+    first_ms = held.alarm.repeat_uptimes_ms[-held.excess]
+    if first_ms is None:
+        return new_id()
+    return str(uuid.uuid5(uuid.UUID(held.alarm_id), f"repeat {first_ms}"))
 
 
 def excess_alarm(held: Held, alarm_id: str, now_wall_ms: int) -> Alarm:

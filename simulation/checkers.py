@@ -66,6 +66,7 @@ class Checkers:
         self._gone: Counter[str] = Counter()  # calls that an older journal does not know
         self._forgetful: set[str] = set()  # died with alarms that no card held
         self._owed: Counter[str] = Counter()  # repeats that a replaced card has forgotten
+        self._again: Counter[str] = Counter()  # calls that nothing tells from one that rang already
         self._bad_us: dict[str, int] = {}
         # Sounds, by alarm.
         self.sounds: Counter[str] = Counter()
@@ -166,6 +167,9 @@ class Checkers:
             rows = [held for held in card.rows.values() if not held.over]
             known = [(self._repeats_known(held.alarm_id), held.repeats) for held in rows]
             self._owed[post] = sum(max(0, theirs - ours) for theirs, ours in known)
+            if card.replaced:
+                unplaced = sum(held.alarm.repeat_uptimes_ms.count(None) for held in rows)
+                self._again[post] = max(self._again[post], unplaced)
         for name in self.posts:
             missing = self.truth.sure_calls(name) - self._counted(name)
             unsafe = [c for c in self.truth.calls[name] if c.sure and c.excused is None]
@@ -193,7 +197,7 @@ class Checkers:
             return  # an answer may be forgotten everywhere but at the post: then calls ring again
         calls = self.truth.calls[post]
         # A call is counted a moment before its resident is done with it.
-        called = len(calls) + (self.timeline.now_us < self.posts_busy(post))
+        called = len(calls) + (self.timeline.now_us < self.posts_busy(post)) + self._again[post]
         pending = sum(held.excess for held in self._cards[post].rows.values())
         if self._counted(post, "journal") - pending > called:
             self._broken("P5", f"{post}: more calls in the journal than the {called} made")
@@ -221,6 +225,7 @@ class Checkers:
             if (before.sound, held.sound) in (("sounded", "due"), ("due", "none")):
                 self._broken("P2", f"{post.name}: {before.sound} became {held.sound}")
         bad = self.timeline.now_us - self._bad_us[post.name] < MINUTE_US
+        bad = bad or post.disk.slow_us > 0  # what is over by then may never have been written
         for alarm_id in commit.deletes:
             gone = rows.get(alarm_id)
             if gone is not None and not bad and (not gone.over or gone.sound == "due"):

@@ -506,6 +506,22 @@ def test_scenario_05_every_later_call_is_carried_over_once() -> None:
     assert rig.newest.repeats == 1  # the second late call raised it, the third repeats it
 
 
+def test_an_older_copy_of_the_card_carries_the_same_calls_over_under_the_same_id() -> None:
+    rig = connected()
+    first = rig.press3()
+    rig.advance(3)
+    rig.press3()
+    older = dict(rig.held)
+    answer = listed(first, "acknowledged", repeats=1, answered=0)
+    rig.document(answer)
+    new = rig.newest.alarm_id
+    assert new != first
+    again = Rig(held=older, boot_id=OTHER_BOOT)
+    again.connect()
+    again.document(answer)
+    assert again.newest.alarm_id == new
+
+
 def test_what_the_operator_saw_is_frozen_by_the_first_answer() -> None:
     rig = connected()
     first = rig.press3()
