@@ -8,7 +8,7 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults soak test test-systemd lint fuzz schemas drawings sbom bench clean packages
+.PHONY: help demo faults soak test test-systemd lint fuzz schemas drawings sbom bench clean packages vendor
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,16 @@ schemas: $(VENV)/dev.stamp ## write docs/protocol/ from the code
 
 drawings: $(VENV)/dev.stamp ## write docs/hardware/ from its settings
 	$(BIN)/python -m device.drawings docs/hardware/post.toml docs/hardware
+
+# Leaflet 1.9.4 from npm, as it was looked at: no page loads anything from elsewhere.
+LEAFLET := leaflet-1.9.4
+LEAFLET_SHA256 := 84c65a256e50657896f54c33bd857b6849ebe94c817803be818bf32a3dde0b77
+LEAFLET_TO := $(CURDIR)/mcc/console/static/vendor/leaflet
+vendor: ## fetch the console's map library from npm into mcc/console/static/vendor
+	@work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && cd "$$work" && npm pack --silent $(subst -1,@1,$(LEAFLET)) >/dev/null && \
+	echo "$(LEAFLET_SHA256)  $(LEAFLET).tgz" | sha256sum --check --quiet && tar -xzf $(LEAFLET).tgz && \
+	mkdir -p $(LEAFLET_TO) && cp package/LICENSE package/dist/leaflet.css $(LEAFLET_TO)/ && \
+	grep -v '^//# sourceMappingURL=' package/dist/leaflet.js > $(LEAFLET_TO)/leaflet.js
 
 sbom: $(VENV)/dev.stamp ## write build/*.cdx.json: what each program brings, as CycloneDX
 	$(BIN)/python -m process.sbom build

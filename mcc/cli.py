@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return install.run(install.MCC, options, _problems)
         if options.command == "unpack":
             return _unpack(options)
+        if options.command == "serve":
+            return _serve(options)
         return _do(options)
     except _Wrong as error:
         _say(str(error))
@@ -107,6 +109,12 @@ def _parser() -> argparse.ArgumentParser:
     card = _command(commands, "card", "print the result card of an alarm: when it passed each hop")
     card.add_argument("id", metavar="ID", help="the alarm's id, or its unique beginning")
     _json(card)
+    serve = commands.add_parser(
+        "serve",
+        help="serve the console to browsers",
+        description="Serve the console to browsers until SIGTERM or Ctrl-C.",
+    )
+    serve.add_argument("--config", type=Path, required=True, help="the settings file, mcc.toml")
     install.add_commands(commands, install.MCC)
     unpack = commands.add_parser(
         "unpack",
@@ -215,6 +223,17 @@ def _unpack(options: argparse.Namespace) -> int:
         for path in unpack(read_bundle(options.bundle, "console"), options.to):
             _print(f"wrote {path}")
     except BundleError as error:
+        raise _Wrong(str(error)) from None
+    return DONE
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from mcc.site.serve import CannotServe, serve
+    from process.settings import SettingsError
+
+    try:
+        serve(options.config)
+    except (SettingsError, CannotServe) as error:
         raise _Wrong(str(error)) from None
     return DONE
 

@@ -85,6 +85,26 @@ def changes() -> Iterator[Changes]:
             _open.changes = None
 
 
+@contextmanager
+def reading() -> Iterator[None]:
+    """One consistent look at everything, which holds up no writer. Nothing is written inside.
+
+    Raises:
+        django.db.Error: the database does not answer.
+    """
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        with transaction.atomic():
+            yield
+        return
+    # `atomic` would begin IMMEDIATE, as the settings want it of writers: it takes the write lock.
+    connection.ensure_connection()
+    connection.connection.execute("BEGIN DEFERRED")
+    try:
+        yield
+    finally:
+        connection.connection.execute("ROLLBACK")
+
+
 def _locked_store() -> Store:
     """The one row, made where it is missing, locked until the end of the transaction."""
     found = Store.objects.select_for_update().first()

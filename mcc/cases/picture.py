@@ -91,6 +91,17 @@ def post_picture(post: str) -> dict[str, Any] | None:
     return next(iter(_posts(frozenset((post,)))), None)
 
 
+def alarm_pictures(alarm_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Several alarms by id, each as in `alarm_picture`; those that are not there are left out."""
+    rows = list(Alarm.objects.filter(alarm_id__in=list(alarm_ids)))
+    return {one["alarm_id"]: one for one in _alarms(rows, time.time_ns() // 1_000_000)}
+
+
+def post_pictures(posts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Several posts by id, each as in `post_picture`; those that nobody knows are left out."""
+    return {one["post"]: one for one in _posts(frozenset(posts))}
+
+
 def post_card(post: str) -> dict[str, Any] | None:
     """One post with what its card says beside: contacts, notes, outcomes, officers on duty.
 

@@ -1,0 +1,1 @@
+"""The page that an operator watches: its views, its stream, its text and its pictures."""

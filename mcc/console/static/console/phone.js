@@ -1,0 +1,119 @@
+// The view for pickets: the open alarms of the own area, "on the way", "on scene", the way there.
+import { Desk, meaningOf } from "./desk.js";
+import { Link } from "./link.js";
+import { mark, word } from "./marks.js";
+import { actionWord, clock, make, span } from "./words.js";
+
+const config = JSON.parse(document.getElementById("config").textContent);
+const csrf = document.querySelector("[name=csrfmiddlewaretoken]").value;
+const el = (id) => document.getElementById(id);
+const screen = (sessionStorage.screen ??= crypto.randomUUID());
+
+const desk = new Desk();
+let [offset, pictured, isSignedOut, pulse] = [0, false, false, null];
+const now = () => Date.now() + offset;
+
+const link = new Link({
+  onPicture(picture) {
+    [pictured, isSignedOut, offset] = [true, false, picture.at_ms - Date.now()];
+    desk.alarms = new Map(picture.alarms.map((one) => [one.alarm_id, one]));
+    desk.posts = new Map(picture.posts.map((one) => [one.post, one]));
+    draw();
+  },
+  onStep(steps) {
+    for (const { kind, key, value } of steps) {
+      const held = { alarm: desk.alarms, post: desk.posts }[kind];
+      if (!held) continue;
+      if (kind === "alarm" && value && !desk.alarms.has(key)) navigator.vibrate?.([400, 150, 400]);
+      if (value) held.set(key, value);
+      else held.delete(key);
+    }
+    draw();
+  },
+  onPulse(said) {
+    [offset, pulse] = [said.at_ms - Date.now(), said];
+    tick();
+  },
+  onRefused() {
+    isSignedOut = true;
+    tick();
+  },
+});
+
+async function send(action, alarm, button) {
+  button.disabled = true;
+  let [refused, why] = [true, gettext("NOT SENT: the site does not answer. Try again.")];
+  try {
+    const answer = await fetch("/do", {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf },
+      body: JSON.stringify({ action, screen, alarm_id: alarm.alarm_id }),
+    });
+    refused = !answer.ok;
+    why = answer.ok ? gettext("Noted.") : ((await answer.json()).why ?? answer.status);
+  } catch {
+    // `why` says it.
+  }
+  button.disabled = false;
+  const line = make("p", refused ? "refused" : "", `${actionWord(action)}: ${why}`);
+  el("said").append(line);
+  setTimeout(() => line.remove(), 6000);
+}
+
+function draw() {
+  const open = desk.open.flatMap((one) => one.alarms);
+  // Rebuilt only when something has changed: a finger may be on a button.
+  const look = JSON.stringify([open, open.map((one) => desk.posts.get(one.post))]);
+  if (el("alarms").dataset.look !== look) {
+    el("alarms").dataset.look = look;
+    el("alarms").replaceChildren(...open.map(cardOf));
+  }
+  el("quiet").hidden = open.length > 0 || !pictured;
+  tick();
+}
+
+function cardOf(alarm) {
+  const meaning = meaningOf(alarm);
+  const post = desk.posts.get(alarm.post);
+  const since = make("p", "since");
+  since.dataset.since = alarm.raised_ms;
+  const { lat, lon } = alarm.location;
+  const name = alarm.post_name ?? alarm.post;
+  const go = make("a", "go", gettext("Navigate"));
+  go.href = `geo:${lat},${lon}?q=${lat},${lon}(${encodeURIComponent(name)})`;
+  const buttons = ["on_the_way", "on_scene"].filter((one) => config.actions.includes(one)).map((action) => {
+    const said = alarm[action].at(-1);
+    const button = make("button", action === "on_the_way" ? "strong" : "", said ? `✓ ${actionWord(action)} ${clock(said.at_ms)}` : actionWord(action));
+    button.type = "button";
+    button.onclick = () => send(action, alarm, button);
+    return button;
+  });
+  const area = [post?.kelurahan?.name, post?.rw && `RW ${post.rw}`].filter(Boolean).join(", ");
+  return make(
+    "li",
+    meaning,
+    make("div", "head", mark(meaning), make("h3", "", name)),
+    make("p", "", word(meaning) + (alarm.unit ? `: ${alarm.unit}` : "")),
+    since,
+    area && make("p", "", area),
+    post?.address && make("p", "", post.address),
+    alarm.cancel_requested_ms && make("p", "", gettext("The post asks to cancel. Go all the same unless you are told otherwise.")),
+    go,
+    make("div", "row", ...buttons),
+  );
+}
+
+function tick() {
+  for (const one of document.querySelectorAll("[data-since]")) one.textContent = span(now() - Number(one.dataset.since));
+  const stale = link.isStale;
+  document.body.classList.toggle("is-stale", stale && pictured);
+  el("live").classList.toggle("bad", stale || isSignedOut || pulse?.database === false);
+  if (isSignedOut) el("live").textContent = gettext("SIGNED OUT: this screen shows nothing new.");
+  else if (!pictured) el("live").textContent = gettext("Loading …");
+  else if (stale) el("live").textContent = interpolate(gettext("NOT LIVE since %s: the site does not answer."), [clock(link.heardWall + offset)]);
+  else el("live").textContent = `${gettext("Live")} · ${clock(now())} WIB`;
+}
+
+setInterval(tick, 1000);
+tick();
+link.start();

@@ -1,0 +1,92 @@
+// The words of the contract in the words of people.
+export function stateWord(state) {
+  return {
+    raised: gettext("raised"),
+    received: gettext("received by the gateway"),
+    delivered: gettext("shown here"),
+    acknowledged: gettext("acknowledged"),
+    dispatched: gettext("unit sent"),
+    resolved: gettext("resolved"),
+  }[state] ?? state;
+}
+
+export function kindWord(kind) {
+  return { panic: gettext("call for help"), test: gettext("test"), selftest: gettext("self-test") }[kind] ?? kind;
+}
+
+export function outcomeWord(outcome) {
+  return { real: gettext("real"), false: gettext("false"), test: gettext("test"), prank: gettext("prank") }[outcome] ?? outcome;
+}
+
+export function connectionWord(connection) {
+  return { online: gettext("online"), silent: gettext("silent"), unknown: gettext("unknown"), offline: gettext("offline") }[connection] ?? connection;
+}
+
+export function actionWord(action) {
+  return {
+    acknowledge: gettext("acknowledge"),
+    dispatch: gettext("send a unit"),
+    resolve: gettext("resolve"),
+    panic: gettext("make it a call for help"),
+    open_test: gettext("open a test window"),
+    close_test: gettext("close the test window"),
+    on_the_way: gettext("on the way"),
+    on_scene: gettext("on scene"),
+    correction: gettext("correction"),
+    note: gettext("note"),
+    silence: gettext("silenced on one console"),
+    take_over: gettext("taken over"),
+    shift_began: gettext("shift began"),
+    shift_ended: gettext("shift ended"),
+  }[action] ?? action;
+}
+
+export function faultWord(name) {
+  return {
+    button_stuck: gettext("button stuck"),
+    button_worn: gettext("button worn"),
+    button_wire_cut: gettext("wire of the button cut"),
+    button_wire_short: gettext("wire of the button short-circuited"),
+    tamper: gettext("box opened"),
+    gps_lost: gettext("GPS lost"),
+    clock_lost: gettext("clock not synchronised"),
+    disk_failing: gettext("disk failing"),
+    disk_replaced: gettext("disk replaced"),
+    outbox_unusable: gettext("memory card unusable"),
+    power_low: gettext("power low"),
+    selftest_failed: gettext("self-test failed"),
+    certificate_expiring: gettext("certificate expiring"),
+    journal_failing: gettext("the gateway's disk is failing"),
+    posts_link_down: gettext("the gateway does not reach its broker of the posts"),
+    many_posts_silent: gettext("many posts silent at once"),
+    nobody_on_shift: gettext("nobody on shift"),
+    no_sound: gettext("no console with sound"),
+  }[name] ?? name.replaceAll("_", " ");
+}
+
+export function clock(ms) {
+  return new Date(ms).toLocaleTimeString("id-ID", { timeZone: "Asia/Jakarta", hour12: false }).replaceAll(".", ":");
+}
+
+export function day(ms) {
+  return new Date(ms).toLocaleDateString(document.documentElement.lang, { timeZone: "Asia/Jakarta", day: "numeric", month: "short" });
+}
+
+// A running time: 0:07, 12:40, 3:05:00, 2 d 4 h.
+export function span(ms) {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  if (s >= 86_400) return interpolate(gettext("%s d %s h"), [Math.floor(s / 86_400), Math.floor((s % 86_400) / 3600)]);
+  const two = (n) => String(n).padStart(2, "0");
+  const [h, m] = [Math.floor(s / 3600), Math.floor((s % 3600) / 60)];
+  return h ? `${h}:${two(m)}:${two(s % 60)}` : `${m}:${two(s % 60)}`;
+}
+
+// Everything that came from outside goes through here: text is only ever text.
+export function make(tag, classes, ...children) {
+  const element = document.createElement(tag);
+  if (classes) element.className = classes;
+  for (const child of children) {
+    if (child !== null && child !== undefined && child !== false) element.append(child);
+  }
+  return element;
+}
