@@ -133,7 +133,7 @@ class CommitFailed:
 class Loaded:
     """What the outbox held, oldest first; at the start, or later when the disk answers late.
 
-    `fault`: what was wrong with it. `unread`: nothing could be read so far.
+    `fault`: what was wrong with it. `unread`: it takes no write, and may hold more than this.
     """
 
     held: tuple[Held, ...]
@@ -580,16 +580,16 @@ class Post:
             self._set_fault(event.fault, True, now)
         if event.unread:
             self._probe_at_us = min(self._probe_at_us, now.uptime_us + DISK_RETRY_US)
-            return
         self._stored.update(held.alarm_id for held in event.held)
         if event.fault == "disk_replaced":
             # The new file has only what could be read of the old one.
             self._dirty.update(self._tracks)
+        deleted = self._deleted | set(self._under_way.deletes if self._under_way else ())
         since_us = now.uptime_us
         older = {
             held.alarm_id: Track(held, told=held, on_disk=True, unlisted_since_us=since_us)
             for held in event.held
-            if held.alarm_id not in self._tracks and held.alarm_id not in self._deleted
+            if held.alarm_id not in self._tracks and held.alarm_id not in deleted
         }
         self._tracks = {**older, **self._tracks}
         for alarm_id, track in older.items():

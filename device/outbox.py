@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import queue
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +51,8 @@ INSERT INTO alarms (alarm_id, body) VALUES (?, ?)
 ON CONFLICT (alarm_id) DO UPDATE SET body = excluded.body
 """
 _MAGIC = b"SQLite format 3\x00"
+# Where a copy of a file can be read whose disk takes no write; in memory on every Linux.
+_MEMORY = Path("/dev/shm")
 LOADED_MAX = 64
 OPEN_PATIENCE_S = 10.0  # then the post listens with its memory alone
 
@@ -76,8 +80,9 @@ class Outbox:
         """Start the thread, which opens the file; what it holds, oldest first.
 
         A damaged file is set aside and a new one begun; a file that cannot be opened at all, or
-        not within `patience_s`, leaves the post with its memory (`Loaded.unread`). It is tried
-        again with every write, and what was on it is delivered as `Loaded` then.
+        not within `patience_s`, leaves the post with its memory (`Loaded.unread`) and with what
+        can be read of it all the same. It is tried again with every write, and what was on it is
+        delivered as `Loaded` then.
 
         Raises:
             OutboxRefused: the file is somebody's other file, or another post's outbox in use.
@@ -87,26 +92,35 @@ class Outbox:
             loaded = self._opened.get(timeout=patience_s)
         except queue.Empty:
             self._gave_up.set()
-            log("outbox_unusable", level="error", path=self._path, why="the disk does not answer")
-            return Loaded((), "disk_hanging", unread=True)
+            try:
+                loaded = self._opened.get_nowait()  # it came while we gave up
+            except queue.Empty:
+                why = "the disk does not answer"
+                log("outbox_unusable", level="error", path=self._path, why=why)
+                return Loaded((), "disk_hanging", unread=True)
         if isinstance(loaded, OutboxRefused):
             raise loaded
         return loaded
 
     def _open(self) -> Loaded:
         try:
+            was_begun = self._finish_exchange()
             held = self._connect()
         except (*FILE_ERRORS, NewerVersion) as error:
             if is_damage(error):
                 return self._begin_anew(self._salvage(), error)
             # A file of a newer firmware is not damage: the alarms in it are whole.
-            log("outbox_unusable", level="error", path=self._path, why=error)
-            return Loaded((), "disk_failing", unread=True)
+            return self._unusable(error)
         whole = [one for one in held if one is not None]
         if len(whole) < len(held):
             return self._begin_anew(whole, f"{len(held) - len(whole)} alarms cannot be read")
         self._read = True
-        return Loaded(tuple(whole))
+        return Loaded(tuple(whole), "disk_replaced" if was_begun else None)
+
+    def _unusable(self, why: object) -> Loaded:
+        """It takes no write (full, read-only, ...); what is on it may be an alarm all the same."""
+        log("outbox_unusable", level="error", path=self._path, why=why)
+        return Loaded(tuple(self._salvage()), "disk_failing", unread=True)
 
     def _claim(self) -> None:
         """Make sure that the file is ours alone, before anything in it is touched.
@@ -137,32 +151,54 @@ class Outbox:
             self._lock = lock
 
     def _salvage(self) -> list[Held]:
-        """The alarms that a damaged file still gives, row by row."""
+        """The alarms that a file still gives, row by row: from a copy in memory, with its log."""
         found: list[Held] = []
         with (
             contextlib.suppress(*FILE_ERRORS),
-            contextlib.closing(sqlite3.connect(self._path, timeout=1.0)) as connection,
+            tempfile.TemporaryDirectory(prefix="kentongan-", dir=_MEMORY) as directory,
         ):
-            for (body,) in connection.execute("SELECT body FROM alarms ORDER BY rowid"):
-                held = _decoded(body)
-                if held is not None:
-                    found.append(held)
+            copy = Path(directory) / "copy"
+            shutil.copyfile(self._path, copy)
+            with contextlib.suppress(OSError):
+                shutil.copyfile(f"{self._path}-wal", f"{copy}-wal")
+            with contextlib.closing(sqlite3.connect(copy)) as connection:
+                for (body,) in connection.execute("SELECT body FROM alarms ORDER BY rowid"):
+                    held = _decoded(body)
+                    if held is not None:
+                        found.append(held)
         return found[-LOADED_MAX:]
 
     def _begin_anew(self, whole: list[Held], why: object) -> Loaded:
-        """Set the damaged file aside; what of it is whole is the first write of the new one."""
+        """Set the damaged file aside, once there is a new one that holds what of it is whole."""
         self._disconnect()
         try:
+            self._new.unlink(missing_ok=True)
+            with contextlib.closing(sqlite3.connect(self._new, isolation_level=None)) as connection:
+                connection.execute("PRAGMA synchronous=FULL")
+                bring_up(connection, _STEPS)
+                _write_to(connection, Commit(0, tuple(whole), (), ()))
+            log("outbox_damaged", level="error", path=self._path, why=why)
             aside = set_aside(self._path)
-            log("outbox_damaged", level="error", path=self._path, why=why, kept_as=aside)
+            log("outbox_set_aside", level="warning", path=self._path, kept_as=aside)
+            self._finish_exchange()
             self._connect()
-            self._write(Commit(0, tuple(whole), (), ()))
         except FILE_ERRORS as error:
             self._disconnect()
             log("outbox_unusable", level="error", path=self._path, why=error)
-            return Loaded(tuple(whole), "disk_failing")
+            return Loaded(tuple(whole), "disk_failing", unread=True)
         self._read = True
         return Loaded(tuple(whole), "disk_replaced")
+
+    @property
+    def _new(self) -> Path:
+        return Path(f"{self._path}.new")
+
+    def _finish_exchange(self) -> bool:
+        """Put the new file into its place; a process may have been killed just before that."""
+        if self._path.exists() or not self._new.exists():
+            return False
+        self._new.rename(self._path)
+        return True
 
     def commit(self, commit: Commit) -> None:
         """Write in one transaction, in the background. The core has one under way at a time."""
@@ -186,18 +222,18 @@ class Outbox:
             self._opened.put(refused)
             return
         except OSError as error:
-            log("outbox_unusable", level="error", path=self._path, why=error)
-            loaded = Loaded((), "disk_failing", unread=True)
+            loaded = self._unusable(error)
         else:
             loaded = self._open()
         self._opened.put(loaded)
-        if self._gave_up.is_set() and not loaded.unread:
+        if self._gave_up.is_set():
             self._deliver(loaded)
         while (commit := self._work.get()) is not None:
             try:
                 self._open_again()
                 self._write(commit)
-            except (*FILE_ERRORS, NewerVersion, OutboxRefused) as error:
+            except Exception as error:  # noqa: BLE001 - the thread outlives whatever a write raises
+                # Its death would be the end of alarms that are in memory alone.
                 self._disconnect()
                 if note_corrupt(self._path, error):
                     self._read = False  # the next write begins a new file
@@ -229,6 +265,9 @@ class Outbox:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA journal_size_limit=1048576")
             bring_up(connection, _STEPS)
+            # The log may end with commits that were written and never synced, by a process that
+            # was killed or by an fsync that failed: whatever is read from here on is on the disk.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if found_corrupt(self._path):
                 verdict = "a write found it so"
@@ -247,39 +286,42 @@ class Outbox:
         return held
 
     def _write(self, commit: Commit) -> None:
-        connection = self._connection
-        assert connection is not None
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            connection.executemany(
-                _PUT, [(held.alarm_id, msgspec.json.encode(held)) for held in commit.puts]
-            )
-            connection.executemany(
-                "DELETE FROM alarms WHERE alarm_id = ?", [(one,) for one in commit.deletes]
-            )
-            if commit.ring:
-                connection.executemany(
-                    "INSERT INTO ring (at, uptime_ms, what, detail) VALUES (?, ?, ?, ?)",
-                    [(one.at, one.uptime_ms, one.what, one.detail) for one in commit.ring],
-                )
-                connection.execute(
-                    "DELETE FROM ring WHERE n <= (SELECT max(n) FROM ring) - ?",
-                    (RING_EVENTS_MAX,),
-                )
-            if not (commit.puts or commit.deletes or commit.ring):
-                # An empty transaction touches no disk; this one proves that the disk works.
-                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(*FILE_ERRORS):
-                connection.execute("ROLLBACK")
-            raise
+        assert self._connection is not None
+        _write_to(self._connection, commit)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(*FILE_ERRORS):
                 connection.close()
+
+
+def _write_to(connection: sqlite3.Connection, commit: Commit) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.executemany(
+            _PUT, [(held.alarm_id, msgspec.json.encode(held)) for held in commit.puts]
+        )
+        connection.executemany(
+            "DELETE FROM alarms WHERE alarm_id = ?", [(one,) for one in commit.deletes]
+        )
+        if commit.ring:
+            connection.executemany(
+                "INSERT INTO ring (at, uptime_ms, what, detail) VALUES (?, ?, ?, ?)",
+                [(one.at, one.uptime_ms, one.what, one.detail) for one in commit.ring],
+            )
+            connection.execute(
+                "DELETE FROM ring WHERE n <= (SELECT max(n) FROM ring) - ?",
+                (RING_EVENTS_MAX,),
+            )
+        if not (commit.puts or commit.deletes or commit.ring):
+            # An empty transaction touches no disk; this one proves that the disk works.
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(*FILE_ERRORS):
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _decoded(body: object) -> Held | None:

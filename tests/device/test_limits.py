@@ -146,6 +146,34 @@ def test_a_new_file_in_place_of_a_damaged_one_gets_everything_that_is_held() -> 
     assert "disk_replaced" in rig.post.faults
 
 
+def test_an_alarm_whose_deletion_is_under_way_does_not_come_back_from_the_disk() -> None:
+    rig = Rig()
+    rig.connect()
+    alarm_id = rig.press3()
+    stale = rig.newest
+    rig.document(listed(rig, "resolved"))
+    rig.advance(3)
+    rig.disk = "hanging"
+    rig.document()
+    assert [commit.deletes for commit in rig.waiting] == [(alarm_id,)]
+    rig.send(Loaded((stale,), "disk_replaced"))
+    assert rig.post.held == ()
+
+
+def test_alarms_of_a_disk_that_takes_no_write_are_offered_and_nothing_is_armed() -> None:
+    before = Rig()
+    alarm_id = before.press3()
+    rig = Rig(disk="failing")
+    rig.connect()
+    rig.send(Loaded(tuple(before.held.values()), "disk_failing", unread=True))
+    assert len(rig.offers(alarm_id)) == 1
+    rig.document(listed(rig, "resolved"))
+    rig.advance(3)
+    rig.document()
+    assert rig.post.held == ()
+    assert rig.lamp() == "out_of_order"
+
+
 # --- faults ---
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+import device.outbox
 from device.core import RING_EVENTS_MAX, Commit, CommitFailed, Committed, Loaded, RingEvent
 from device.held import Held
 from device.outbox import Outbox, OutboxRefused
+from process.database import set_aside
 from tests.device.rig import Rig
 
 Events = queue.SimpleQueue[object]
@@ -141,23 +144,118 @@ def test_a_place_where_no_file_can_be_made_leaves_the_post_its_memory(tmp_path: 
     outbox.close(5)
 
 
-def test_alarms_on_a_disk_that_answers_late_are_delivered_then(tmp_path: Path) -> None:
+def written(path: Path, *alarms: Held) -> None:
+    """An outbox that holds these, closed."""
+    outbox, events, _, _ = opened(path)
+    outbox.commit(Commit(1, alarms, (), ()))
+    assert events.get(timeout=5) == Committed(1)
+    outbox.close(5)
+
+
+def test_alarms_on_a_disk_that_takes_no_write_are_read_and_delivered_again_when_it_does(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "post.db"
     one = held()
-    first, events, _, _ = opened(path)
-    first.commit(Commit(1, (one,), (), ()))
-    events.get(timeout=5)
-    first.close(5)
+    written(path, one)
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("PRAGMA locking_mode=EXCLUSIVE")
     blocker.execute("BEGIN EXCLUSIVE")
-    outbox = Outbox(path, events.put)
-    loaded = outbox.open()
-    assert (loaded.held, loaded.fault, loaded.unread) == ((), "disk_failing", True)
+    outbox, events, loaded, fault = opened(path)
+    assert (loaded, fault) == ([one], "disk_failing")
     blocker.close()
     outbox.commit(Commit(1, (), (), ()))
     assert events.get(timeout=5) == Loaded((one,))
     assert events.get(timeout=5) == Committed(1)
+    outbox.close(5)
+
+
+def test_what_a_killed_process_wrote_and_never_synced_is_synced_before_it_is_believed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "post.db"
+    one = held()
+    outbox, events, _, _ = opened(path)
+    outbox.commit(Commit(1, (one,), (), ()))
+    assert events.get(timeout=5) == Committed(1)
+    # As after kill -9: the commit is in the log, and whether a disk has it nobody knows.
+    (tmp_path / "killed").mkdir()
+    killed = tmp_path / "killed" / "post.db"
+    for suffix in ("", "-wal"):
+        shutil.copyfile(f"{path}{suffix}", f"{killed}{suffix}")
+    outbox.close(5)
+    again, _, loaded, _ = opened(killed)
+    assert loaded == [one]
+    # SQLite moves commits into the file itself only after an fsync of the log, and of the file.
+    shutil.copyfile(killed, tmp_path / "file alone.db")
+    again.close(5)
+    assert opened(tmp_path / "file alone.db")[2] == [one]
+
+
+class Killed(BaseException):
+    """Ends the thread at once, as a kill would the process."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("instant", ["before it is set aside", "after it was set aside"])
+def test_a_kill_while_a_damaged_file_is_set_aside_loses_nothing_of_it(
+    tmp_path: Path, instant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "post.db"
+    both = [with_id(held(), n) for n in (1, 2)]
+    written(path, *both, with_id(held(), 3))
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE alarms SET body = 'x' WHERE alarm_id LIKE '00000003%'")
+
+    def killed(database: Path) -> Path:
+        if instant.startswith("after"):
+            set_aside(database)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(device.outbox, "set_aside", killed)
+        dying = Outbox(path, lambda _event: None)
+        assert dying.open(patience_s=0.5).held == ()
+        assert not dying.alive()
+    assert dying._lock is not None
+    dying._lock.close()
+    assert path.exists() == instant.startswith("before")
+    outbox, _, loaded, fault = opened(path)
+    outbox.close(5)
+    assert (loaded, fault) == (both, "disk_replaced")
+    outbox, _, loaded, fault = opened(path)
+    outbox.close(5)
+    assert (loaded, fault) == (both, None)
+    assert len(list(tmp_path.glob("post.db.damaged-?"))) == 1
+
+
+def test_a_disk_that_answers_in_the_moment_of_giving_up_is_heard(tmp_path: Path) -> None:
+    class InThatMoment(queue.SimpleQueue[object]):
+        def get(self, block: bool = True, timeout: float | None = None) -> object:
+            if timeout is None:
+                return super().get(block)
+            self.held = super().get(timeout=5)
+            self.put(self.held)
+            raise queue.Empty
+
+    path = tmp_path / "post.db"
+    written(path, held())
+    outbox = Outbox(path, lambda _event: None)
+    outbox._opened = InThatMoment()  # type: ignore[assignment]
+    assert outbox.open() == Loaded((held(),))
+    outbox.close(5)
+
+
+def test_an_error_that_nobody_expected_fails_the_write_and_not_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, events, _, _ = opened(tmp_path / "post.db")
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "_write", lambda _commit: 1 // 0)
+        outbox.commit(Commit(1, (held(),), (), ()))
+        assert isinstance(events.get(timeout=5), CommitFailed)
+    outbox.commit(Commit(2, (held(),), (), ()))
+    assert events.get(timeout=5) == Committed(2)
     outbox.close(5)
 
 

@@ -80,22 +80,39 @@ def test_a_full_disk_at_the_command_centre_then_freed(
         ground.mcc.end()
 
 
-def test_a_read_only_disk_at_the_start_of_the_post(
-    ground: Ground, tmp_path: Path, table: Callable[[Row], None]
+@pytest.mark.parametrize("fault", ["read-only", "full"])
+def test_a_disk_that_takes_no_write_at_the_start_of_the_post(
+    ground: Ground, tmp_path: Path, fault: str, table: Callable[[Row], None]
 ) -> None:
     post = ground.add_post()
     with small_disk(tmp_path / "disk", DISK_KIB) as disk:
         post.keep_in(disk)
         ground.start()
-        post.end("SIGTERM")
-        remount(disk, "ro")
+        ground.gateway.end()
+        on_the_disk = ground.raise_alarm(post)
+        assert on_disk(post, on_the_disk)
+        # A post that was stopped leaves no files that would serve without more room.
+        post.end("SIGTERM" if fault == "full" else "kill -9")
+        if fault == "full":
+            fill(disk)
+        else:
+            remount(disk, "ro")
         post.start_out_of_order()
         until("it says so", lambda: "disk_failing" in post.faults())
+        ground.gateway.start()
+        # What lies on it is told all the same, and so is what comes now.
+        ground.until_delivered(on_the_disk)
+        ground.until("resolved", ground.resolved)
         post.until_lamp("out_of_order")
         ground.until_delivered(ground.raise_alarm(post))
-        remount(disk, "rw")
+        if fault == "full":
+            (disk / "filler").unlink()
+        else:
+            remount(disk, "rw")
         until("the fault clears", lambda: "disk_failing" not in post.faults(), 15)
-        table(ground.settle("read-only disk at the start of the post"))
+        row = ground.settle(f"{fault} disk at the start of the post, with an alarm on it")
+        assert row.delivered == 2
+        table(row)
         post.end()
 
 
