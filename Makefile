@@ -8,7 +8,7 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults soak test test-systemd lint fuzz schemas drawings sbom bench clean packages vendor
+.PHONY: help demo faults soak test test-systemd lint fuzz schemas drawings sbom bench clean packages vendor words
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp $(INPUTS)
 	@touch $@
 
 # What the tests need beside Python: a real broker, network namespaces, a real systemd.
-PACKAGES := mosquitto mosquitto-clients iproute2 iptables procps gcc libc6-dev systemd-container mmdebstrap postgresql
+PACKAGES := mosquitto mosquitto-clients iproute2 iptables procps gcc libc6-dev systemd-container mmdebstrap postgresql gettext chromium
 packages:
 	@missing=; for package in $(PACKAGES); do \
 	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
@@ -66,6 +66,13 @@ schemas: $(VENV)/dev.stamp ## write docs/protocol/ from the code
 
 drawings: $(VENV)/dev.stamp ## write docs/hardware/ from its settings
 	$(BIN)/python -m device.drawings docs/hardware/post.toml docs/hardware
+
+# Texts in the code are English; the Indonesian ones stand in locale/ and are compiled beside.
+words: packages $(VENV)/dev.stamp ## gather the texts of the pages into their catalogues, and compile these
+	@for app in console cases; do mkdir -p mcc/$$app/locale && (cd mcc/$$app && export PYTHONPATH=$(CURDIR) DJANGO_SETTINGS_MODULE=mcc.site.settings && \
+	$(CURDIR)/$(BIN)/django-admin makemessages -l id --no-obsolete --no-location --no-wrap -v 0 && \
+	if [ -d static ]; then $(CURDIR)/$(BIN)/django-admin makemessages -d djangojs -l id --no-obsolete --no-location --no-wrap -i 'static/vendor/*' -v 0; fi && \
+	$(CURDIR)/$(BIN)/django-admin compilemessages -v 0); done
 
 # Leaflet 1.9.4 from npm, as it was looked at: no page loads anything from elsewhere.
 LEAFLET := leaflet-1.9.4
