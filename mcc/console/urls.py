@@ -13,6 +13,7 @@ urlpatterns = [
     path("picture", views.picture, name="console-picture"),
     path("stream", stream, name="console-stream"),
     path("do", views.do, name="console-do"),
+    path("screen", views.screen, name="console-screen"),
     path("case/<uuid:alarm_id>", views.case, name="console-case"),
     path("post/<slug:post>", views.card, name="console-card"),
     path("post/<slug:post>/photo", views.photo, name="console-photo"),

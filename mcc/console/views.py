@@ -6,6 +6,7 @@ in `mcc.cases.actions` for what is done. No text that came over MQTT is put into
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -28,11 +29,14 @@ from mcc.cases.actions import Refused, act
 from mcc.cases.models import Alarm
 from mcc.console.areas import areas_of_kecamatan
 from mcc.console.seen import posts_seen
-from mcc.people.models import User
+from mcc.people.models import Screen, User
 from mcc.people.roles import ACTIONS
 from mcc.registers.models import Post
+from protocol.values import Uuid
 
 WISH_BYTES_MAX = 4_096
+# A screen that has said nothing for so long is closed.
+SCREEN_KEPT_MS = 3_600_000
 _REFUSED_STATUS = {"not_allowed": 403, "unknown": 404, "wrong": 400, "full": 503}
 
 words = login_not_required(JavaScriptCatalog.as_view(packages=["mcc.console"]))
@@ -51,6 +55,13 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     outcome: str | None = None
     note: str = ""
     minutes: int | None = None
+
+
+class ScreenSaid(msgspec.Struct, frozen=True):
+    """One browser's word about itself."""
+
+    screen: Uuid
+    sound: bool
 
 
 _View = Callable[..., HttpResponseBase]
@@ -197,6 +208,23 @@ def do(request: HttpRequest) -> HttpResponse:
             status=status,
         )
     return _json({"entry": entry.pk, "command_id": entry.command_id})
+
+
+@require_POST
+@_for("console")
+def screen(request: HttpRequest) -> HttpResponse:
+    """A console says of itself that it is open, and whether a call would be heard at it."""
+    try:
+        said = msgspec.json.decode(request.body[:WISH_BYTES_MAX], type=ScreenSaid)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return _json({"code": "wrong", "why": str(error)}, status=400)
+    now_ms = time.time_ns() // 1_000_000
+    Screen.objects.update_or_create(
+        screen_id=said.screen,
+        defaults={"user": _user(request), "seen_ms": now_ms, "sound": said.sound},
+    )
+    Screen.objects.filter(seen_ms__lt=now_ms - SCREEN_KEPT_MS).delete()
+    return _json({})
 
 
 @require_GET
