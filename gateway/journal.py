@@ -279,11 +279,8 @@ class Journal:
             return False
         if self._sequence is not None:
             self._sequence.close()
+        # A sidecar beside a new file belongs to one that is gone, which somebody must hear of.
         self._sequence = Sequence.open(self._path)
-        if is_new:
-            # A sidecar that is still there belongs to a journal that was lost or set aside; this
-            # one is new in any case, and so is its id.
-            return False
         return self._sequence.is_behind(self._commits, is_new)
 
     def _set_aside(self, path: Path, error: Exception) -> None:
@@ -330,7 +327,7 @@ class Journal:
                 self._deliver(self._write(commits))
             for question in questions:
                 self._deliver(self._answer(question))
-            # What dies with it is the process, and the next one begins a new journal.
+            # What dies with it is the process, and the next one begins with what is there.
             going = going and not self._corrupt
         self._disconnect()
         self._release()
@@ -394,8 +391,10 @@ class Journal:
             self._corrupt = True
 
     def _connected(self) -> sa.Connection:
-        if self._connection is None:
-            self._connect()
+        if self._connection is None and self._connect():
+            # What this process believes to be on disk is not: it ends, and its next start says so.
+            self._corrupt = True
+            raise FileNotFoundError("the journal's file was taken away")
         assert self._connection is not None
         return self._connection
 
@@ -451,6 +450,9 @@ def _engine(url: str, path: Path | None) -> sa.Engine:
             "journal_mode=WAL",
             "synchronous=FULL",
             f"journal_size_limit={WAL_BYTES_MAX}",
+            # The log may end with commits that were never synced, by a process that was killed or
+            # by an fsync that failed: nothing is written after them before they are on the disk.
+            "wal_checkpoint(TRUNCATE)",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
 

@@ -300,6 +300,78 @@ def test_an_older_copy_of_itself_gets_a_new_journal_id(tmp_path: Path) -> None:
     assert (again.journal_id, again.faults) == (restored.journal_id, ())
 
 
+def test_a_journal_that_is_gone_is_a_fault_and_a_new_one_has_another_id(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    first = room.open()
+    room.commit(record())
+    room.event()
+    room.close()
+    room.path.unlink()
+
+    room = Room(tmp_path)
+    opened = room.open()
+    room.close()
+    assert (opened.faults, opened.records) == (("journal_restored",), ())
+    assert opened.journal_id != first.journal_id
+    room = Room(tmp_path)
+    again = room.open()
+    room.close()
+    assert (again.journal_id, again.faults) == (opened.journal_id, ())
+
+
+def test_a_journal_whose_file_is_taken_away_ends_the_process_and_its_next_start_says_so(
+    tmp_path: Path,
+) -> None:
+    room = Room(tmp_path)
+    first = room.open()
+    room.commit(record())
+    room.event()
+    connection = room.journal._connection
+    assert connection is not None
+    # It is noticed when the file has to be opened again, after an error of the disk.
+    connection.exec_driver_sql("PRAGMA query_only=ON")
+    connection.rollback()
+    room.commit(record(some_id(1)))
+    assert isinstance(room.event(), CommitFailed)
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{room.path}{suffix}").unlink(missing_ok=True)
+    room.commit(record(some_id(1)))
+    failed = room.event()
+    assert isinstance(failed, CommitFailed)
+    assert "taken away" in failed.why
+    room.journal._thread.join(WAIT_S)
+    assert not room.journal.alive()
+
+    again = Room(tmp_path)
+    opened = again.open()
+    again.close()
+    assert opened.faults == ("journal_restored",)
+    assert opened.journal_id != first.journal_id
+
+
+def test_what_a_killed_process_wrote_and_never_synced_is_synced_before_it_is_believed(
+    tmp_path: Path,
+) -> None:
+    room = Room(tmp_path)
+    room.open()
+    room.commit(record())
+    room.event()
+    # As after kill -9: the commit is in the log, and whether a disk has it nobody knows.
+    (tmp_path / "killed").mkdir()
+    killed = Room(tmp_path / "killed")
+    for suffix in ("", "-wal"):
+        shutil.copyfile(f"{room.path}{suffix}", f"{killed.path}{suffix}")
+    room.close()
+    assert not killed.journal._connect()
+    # SQLite moves commits into the file itself only after an fsync of the log, and of the file.
+    (tmp_path / "file alone").mkdir()
+    alone = Room(tmp_path / "file alone")
+    shutil.copyfile(killed.path, alone.path)
+    killed.journal._disconnect()
+    assert alone.open().records == (record(),)
+    alone.close()
+
+
 def test_a_url_that_cannot_be_read_is_named() -> None:
     with pytest.raises(JournalUnusable, match=r"host:port/x cannot be used") as refused:
         Journal("postgresql+psycopg://user:secret@host:port/x", lambda _: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_a_journal_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) 
     room = Room(tmp_path)
     room.open()
     room.close()
-    with sqlite3.connect(room.path) as database:
+    with contextlib.closing(sqlite3.connect(room.path)) as database, database:
         database.execute("UPDATE alembic_version SET version_num = '0042'")
     before = room.path.read_bytes()
     with pytest.raises(JournalUnusable, match=f"is of schema 0042; this gateway knows {SCHEMA}"):
