@@ -1,6 +1,7 @@
 """`kentongan-mcc`: the command centre on the command line.
 
-Exit codes: 0 done, 1 refused, 2 the command or its circumstances are wrong, 3 no effect in time.
+Exit codes: 0 done, 1 refused, 2 the command or its circumstances are wrong, 3 no effect in time;
+those of the site's commands stand in `mcc.site.commands`.
 It words and waits; what an alarm is and what a command means is `mcc.core`'s.
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcc.site import commands as site
 from process import install
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _unpack(options)
         if options.command == "serve":
             return _serve(options)
+        if options.command in site.COMMANDS:
+            return site.run(options)
         return _do(options)
     except _Wrong as error:
         _say(str(error))
@@ -115,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve the console to browsers until SIGTERM or Ctrl-C.",
     )
     serve.add_argument("--config", type=Path, required=True, help="the settings file, mcc.toml")
+    site.add_commands(commands)
     install.add_commands(commands, install.MCC)
     unpack = commands.add_parser(
         "unpack",

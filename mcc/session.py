@@ -1,4 +1,5 @@
-"""A core on its link and its store: used by `watch`, and by a command that finds no `watch`.
+"""A core on its link and its store: used by `watch`, by the ingest of the site, and by a command
+that finds no `watch`.
 
 Nothing is decided here. The link and the outbox's reader only enqueue; one loop takes an event at
 a time and carries the effects out. Commits run on that loop: a command centre whose disk hangs
@@ -9,9 +10,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from mcc.alarms import AlarmRecord
 from mcc.core import (
     LINK,
     Commit,
@@ -19,12 +22,13 @@ from mcc.core import (
     Committed,
     Core,
     DocumentCleared,
+    Memory,
     NewCommands,
     PostCleared,
     SendingRefused,
     Show,
 )
-from mcc.store import Store, StoreUnavailable
+from mcc.store import Sent, StoreUnavailable
 from process.core import Drop, Log, Publish, Stop
 from process.events import EventQueue
 from process.intake import Intake
@@ -34,6 +38,7 @@ from process.loop import run, stop_on_signals
 from process.notify import Notifier
 from process.settings import Broker
 from protocol.codec import encode
+from protocol.messages import Command
 from protocol.topics import Topics
 from protocol.values import timestamp
 
@@ -64,12 +69,63 @@ class Clock:
         )
 
 
+class Outbox(Protocol):
+    """What the operators want sent, read on a thread of its own. Each raises StoreUnavailable."""
+
+    def data_version(self) -> int:
+        """A number (0 or more) that changes when another connection has committed."""
+
+    def sending(self) -> Sequence[Command]:
+        """The commands that no document and no refusal has ended, oldest first."""
+
+    def sent(self, command_id: str) -> Sent | None:
+        """One command and what became of it."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class DurableStore(Protocol):
+    """What a session needs of a store: `mcc.store.Store`, or `mcc.cases.store.CaseStore`."""
+
+    def claim(self) -> str:
+        """Make sure of it; the `store_id`, another one when it is new or restored.
+
+        Raises:
+            StoreUnavailable: it cannot be written.
+        """
+
+    def load(self) -> Memory:
+        """Everything that is open, the newest of what is closed, and the commands under way.
+
+        Raises:
+            StoreUnavailable: it cannot be read.
+        """
+
+    def commit(self, commit: Commit) -> tuple[AlarmRecord, ...]:
+        """Put all of it on disk at once; returns the `fresh` alarms that were there already.
+
+        Raises:
+            StoreUnavailable: nothing of it is on disk.
+        """
+
+    def corrupt(self) -> bool:
+        """Whether it was found damaged in use, so that the process must begin anew."""
+
+    def outbox(self) -> Outbox:
+        """A connection of its own for another thread; call it there.
+
+        Raises:
+            StoreUnavailable: it cannot be read.
+        """
+
+
 class Session:
     """Holds the link for one console; the caller holds the store's link lock."""
 
     def __init__(
         self,
-        store: Store,
+        store: DurableStore,
         broker: Broker,
         *,
         console: str,
@@ -77,8 +133,12 @@ class Session:
         watching: bool,
         show: Callable[[Show, str], None],
         tls: TlsFiles | None = None,
+        keepalive_s: int = KEEPALIVE_S,
+        pulse: Callable[[], None] = lambda: None,
     ) -> None:
         """Read the store. `show` puts a change on the screen, with the contract's time of now.
+
+        `pulse` is called every 2 s by a loop that has found everything whole.
 
         Raises:
             StoreUnavailable: the store cannot be read or written.
@@ -89,13 +149,14 @@ class Session:
         self._topics = topics
         self._clock = Clock()
         self._show = show
+        self._pulse = pulse
         self._core = Core(store.load(), console=console, topics=topics, watching=watching)
         self._intake = Intake(
             topics, {("mcc", "alarms"), ("mcc", "posts"), ("mcc", "gateways"), ("mcc", "answers")}
         )
         self._link = Link(
             LINK,
-            LinkSettings(broker, client_id=f"mcc-{console}", keepalive_s=KEEPALIVE_S, tls=tls),
+            LinkSettings(broker, client_id=f"mcc-{console}", keepalive_s=keepalive_s, tls=tls),
             subscriptions=(
                 Subscription(topics.mcc("answers", console), live_only=True),
                 Subscription(topics.mcc("gateways", "+"), live_only=False),
@@ -184,6 +245,7 @@ class Session:
             return "the store is damaged"
         if self._reader is None or not self._reader.is_alive():
             return "the outbox's reader has died"
+        self._pulse()
         return None
 
 
@@ -191,10 +253,10 @@ class _OutboxReader(threading.Thread):
     """Tells the loop what operators have put into the outbox, and when to stop for a command."""
 
     def __init__(
-        self, store: Store, queue: EventQueue, command_id: str | None, seconds: float | None
+        self, store: DurableStore, queue: EventQueue, command_id: str | None, seconds: float | None
     ) -> None:
         super().__init__(name="outbox", daemon=True)
-        self._path = store.path
+        self._store = store
         self._queue = queue
         self._command_id = command_id
         self._until_s = None if seconds is None else time.monotonic() + seconds
@@ -206,31 +268,31 @@ class _OutboxReader(threading.Thread):
             self.join(STOP_S)
 
     def run(self) -> None:
-        store: Store | None = None
+        outbox: Outbox | None = None
         seen = -1
         while not self._ending.is_set():
             try:
-                store = store or Store(self._path)
-                version = store.data_version()
-                if version != seen and self._tell(store):
+                outbox = outbox or self._store.outbox()
+                version = outbox.data_version()
+                if version != seen and self._tell(outbox):
                     seen = version
             except StoreUnavailable as error:
                 log("outbox_unreadable", level="error", why=str(error))
-                store, seen = None, -1
+                outbox, seen = None, -1
                 self._ending.wait(1.0)
             if self._until_s is not None and time.monotonic() >= self._until_s:
                 self._queue.offer(Stop(), droppable=False)
                 break
             self._ending.wait(OUTBOX_POLL_S)
         self._ending.wait()
-        if store is not None:
-            store.close()
+        if outbox is not None:
+            outbox.close()
 
-    def _tell(self, store: Store) -> bool:
+    def _tell(self, outbox: Outbox) -> bool:
         """Whether the loop has been told all that there is."""
         if self._command_id is not None:
-            sent = store.sent(self._command_id)
+            sent = outbox.sent(self._command_id)
             if sent is not None and sent.state != "sending":
                 return self._queue.offer(Stop(), droppable=False)
-        commands = store.sending()
+        commands = outbox.sending()
         return not commands or self._queue.offer(NewCommands(commands), droppable=True)

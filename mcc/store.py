@@ -308,6 +308,14 @@ class Store:
                 self._prune(sql)
         return tuple(existing)
 
+    def outbox(self) -> Store:
+        """A connection of its own for another thread; call it there.
+
+        Raises:
+            StoreUnavailable: the file cannot be opened.
+        """
+        return Store(self.path)
+
     # --- what commands and screens need ---------------------------------------------------------
 
     def add(self, command: Command) -> None:

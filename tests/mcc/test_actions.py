@@ -367,9 +367,8 @@ def test_the_feed_forgets_its_oldest_lines() -> None:
     assert Change.objects.filter(sequence=500_991).exists()
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_postgresql_tells_listeners_at_the_commit() -> None:
-    if connection.vendor != "postgresql":
-        return  # SQLite's readers poll `data_version`
     listener = connection.get_new_connection(
         {**connection.get_connection_params(), "autocommit": True}
     )
