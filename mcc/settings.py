@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from msgspec import Meta
 
+from mcc.people.roles import Role
 from process.settings import FilePath, MqttUrl, require_tls_fits
 from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
 from protocol.values import ConsoleId
@@ -200,6 +201,27 @@ class EscalationSettings(Table, frozen=True):
     ] = {}
 
 
+class PeopleSettings(Table, frozen=True):
+    """[people]: signing in, and when a console counts as one that would be heard.
+
+    `codes`: the roles that need a one-time code beside the password; others may have one.
+    """
+
+    console_hours: Annotated[int, Meta(ge=1, le=24)] = 14
+    phone_hours: Annotated[int, Meta(ge=1, le=24)] = 10
+    office_hours: Annotated[int, Meta(ge=1, le=24)] = 4
+    attempts: Annotated[int, Meta(ge=3, le=20)] = 5
+    locked_minutes: Annotated[int, Meta(ge=1, le=1440)] = 15
+    codes: Annotated[tuple[Role, ...], Meta(max_length=8)] = ("supervisor", "administrator")
+    screen_silent_s: Annotated[int, Meta(ge=20, le=600)] = 60
+
+    def hours(self, role: str) -> int:
+        """How long a session of this role lasts after signing in."""
+        if role in ("operator", "supervisor"):
+            return self.console_hours
+        return self.phone_hours if role == "picket" else self.office_hours
+
+
 class MccFile(Table, frozen=True):
     """The whole file. `state_directory` holds the site's secret and the photos of posts."""
 
@@ -209,6 +231,7 @@ class MccFile(Table, frozen=True):
     map: MapSettings = MapSettings()
     targets: TargetSettings = TargetSettings()
     escalation: EscalationSettings = EscalationSettings()
+    people: PeopleSettings = PeopleSettings()
     state_directory: FilePath = "/var/lib/kentongan"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT
 

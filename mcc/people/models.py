@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from mcc.people.roles import has_right, may
+from mcc.people.roles import OWN_AREA_ONLY, has_right, may
 from protocol.values import LABEL_CHARS_MAX
 
 
@@ -28,11 +29,24 @@ class User(AbstractUser):
         "registers.Unit", models.PROTECT, verbose_name=_("unit"), null=True, blank=True
     )
 
+    # The password was chosen by somebody else and has to be changed at the first use.
+    password_given = models.BooleanField(_("has to choose a password"), default=False)
+
     class Meta:
         """A picket without a unit would see nothing; the form says so before the database does."""
 
         verbose_name = _("account")
         verbose_name_plural = _("accounts")
+
+    def clean(self) -> None:
+        """Refuse a picket without a unit.
+
+        Raises:
+            ValidationError: there is none.
+        """
+        super().clean()
+        if self.role in OWN_AREA_ONLY and self.unit_id is None:
+            raise ValidationError({"unit": _("A picket needs a unit: its area is what it sees.")})
 
     @property
     def label(self) -> str:

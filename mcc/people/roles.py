@@ -26,7 +26,9 @@ Note = Literal[
 ]
 Action = Literal[Order, Window, Note]
 # Beside actions: what may be looked at, and what may be kept up.
-Right = Literal["console", "phone", "posts", "admin", "accounts"]
+# `registers`: units, kelurahan and officers beside the posts; `figures`: how soon calls are
+# answered; `accounts`: people, tokens and hooks.
+Right = Literal["console", "phone", "posts", "admin", "registers", "figures", "accounts"]
 
 _DESK: frozenset[Action] = frozenset(
     (
@@ -56,10 +58,10 @@ ACTIONS: dict[Role, frozenset[Action]] = {
 }
 RIGHTS: dict[Role, frozenset[Right]] = {
     "operator": frozenset(("console", "posts")),
-    "supervisor": frozenset(("console", "posts", "admin")),
+    "supervisor": frozenset(("console", "posts", "admin", "registers", "figures")),
     "picket": frozenset(("phone",)),
     "technician": frozenset(("posts", "admin")),
-    "administrator": frozenset(("console", "posts", "admin", "accounts")),
+    "administrator": frozenset(("console", "posts", "admin", "registers", "figures", "accounts")),
 }
 # Sees and does only what concerns its own unit's area.
 OWN_AREA_ONLY: frozenset[Role] = frozenset(("picket",))

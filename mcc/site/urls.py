@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+# Imported for what they register.
+import mcc.people.admin
+import mcc.registers.admin  # noqa: F401
+from mcc.people.admin_site import site as registers
 from mcc.site.health import health
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("admin/", admin.site.urls),
+    path("admin/", registers.urls),
     path("health", health),
+    path("", include("mcc.people.urls")),
     path("", include("mcc.console.urls")),
 ]

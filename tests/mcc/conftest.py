@@ -111,3 +111,9 @@ def database(
         switch.to(settings)
         yield settings
         switch.back()
+
+
+@pytest.fixture
+def quick_passwords(settings: Any) -> None:
+    """Hash passwords in no time: how long it takes a guesser is Django's affair."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -1,0 +1,124 @@
+"""Every address of the site refuses whoever has no business there: the whole URL configuration."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from mcc.people.models import User
+from mcc.people.roles import RIGHTS, ROLES, has_right
+from tests.mcc.people_rig import one_of_each_role
+
+pytestmark = [
+    pytest.mark.usefixtures("database", "quick_passwords"),
+    pytest.mark.parametrize("database", ["sqlite"], indirect=True),
+]
+# Open to everybody, by route; nothing else is.
+OPEN = frozenset(("health", "login/", "words.js", "language"))
+# For everybody who has signed in.
+SIGNED_IN = frozenset(("logout/", "code/", "code/app/", "password/", "admin/logout/", ""))
+# By the beginning of the route: who has one of these rights. A route in no table fails the test.
+BY_RIGHT: dict[str, tuple[str, ...]] = {
+    "admin/people/": ("accounts",),
+    "admin/registers/post/": ("admin",),
+    "admin/registers/": ("admin",),
+    "admin/": ("admin",),
+    "phone/": ("console", "phone"),
+    "picture": ("console", "phone"),
+    "stream": ("console", "phone"),
+    # What of it may be done is `mcc.cases.actions`' to say.
+    "do": ("console", "phone", "posts"),
+    "screen": ("console",),
+    "case/": ("console", "phone"),
+    "post/": ("console", "phone"),
+    "map/": ("console", "phone"),
+}
+
+
+def routes(resolver: URLResolver | None = None, before: str = "") -> Iterator[str]:
+    for one in (resolver or get_resolver()).url_patterns:
+        route = before + str(one.pattern)
+        if isinstance(one, URLPattern):
+            yield route
+        else:
+            yield from routes(one, route)
+
+
+def address_of(route: str) -> str:
+    """The route with something in place of each of its arguments."""
+    filled = re.sub(r"<uuid:\w+>", "00000000-0000-4000-8000-000000000001", route)
+    filled = re.sub(r"<int:\w+>", "1", filled)
+    filled = re.sub(r"<[^>]+>", "1", filled)
+    # The catch-alls and lists of apps of Django's admin are regular expressions.
+    return "/" + re.sub(r"\(\?P.*|[$^]|\(\.\*\)", "x", filled)
+
+
+ROUTES = sorted(set(routes()))
+
+
+def is_refused(client: Client, address: str) -> bool:
+    for method in ("get", "post"):
+        answer = getattr(client, method)(address)
+        away = answer.status_code == 302 and answer["Location"].startswith(
+            ("/login/", "/admin/login/")
+        )
+        # Django's admin leads away from what is not there, and from old addresses to new ones.
+        elsewhere = ("/admin/", f"{address}change/")
+        away = away or (answer.status_code == 302 and answer["Location"] in elsewhere)
+        if not away and answer.status_code not in (401, 403, 404, 405):
+            return False
+    return True
+
+
+def test_the_walk_finds_the_pages() -> None:
+    assert {"health", "login/", "admin/people/user/add/"} <= set(ROUTES)
+
+
+@pytest.mark.parametrize("route", [one for one in ROUTES if one not in OPEN])
+def test_who_has_not_signed_in_is_refused(route: str) -> None:
+    assert is_refused(Client(), address_of(route)), route
+
+
+def rights_of(route: str) -> tuple[str, ...]:
+    fitting = [one for one in BY_RIGHT if route.startswith(one)]
+    assert fitting, f"say in BY_RIGHT, SIGNED_IN or OPEN who may see {route!r}"
+    return BY_RIGHT[max(fitting, key=len)]
+
+
+def test_who_has_the_wrong_role_is_refused_everywhere() -> None:
+    clients = one_of_each_role()
+    let_in = []
+    for route, role in itertools.product(ROUTES, ROLES):
+        if route in OPEN or route in SIGNED_IN:
+            continue
+        if any(has_right(role, right) for right in rights_of(route)):
+            continue
+        if not is_refused(clients[role], address_of(route)):
+            let_in.append((role, route))
+    assert let_in == []
+    assert User.objects.count() == len(ROLES)
+
+
+def test_a_password_without_the_code_that_is_due_opens_nothing() -> None:
+    client = one_of_each_role()["administrator"]
+    session = client.session
+    del session["otp_device_id"]
+    session.save()
+    open_still = []
+    for route in ROUTES:
+        if route in OPEN or route in ("logout/", "code/", "code/app/"):
+            continue
+        answer = client.get(address_of(route))
+        away = answer.status_code == 302 and answer["Location"].startswith(("/code/", "/admin/"))
+        if not away and answer.status_code not in (404, 405):
+            open_still.append(route)
+    assert open_still == []
+
+
+def test_every_role_has_a_page_of_its_own() -> None:
+    assert all(RIGHTS[role] for role in ROLES)
