@@ -48,6 +48,7 @@ from protocol.messages import (
     ListedAlarm,
     PostState,
     Presence,
+    TestWindow,
 )
 from protocol.messages import Sounded as SoundedMessage
 from protocol.states import is_answered
@@ -299,6 +300,7 @@ class Post:
             for one in held
         }
         self._foreign: dict[str, ListedAlarm] = {}  # listed, and not held here
+        self._practice_until: str | None = None
         self._link: _Link | None = None
         self._beat = 0
         self._faults: set[str] = set()
@@ -334,6 +336,14 @@ class Post:
     def lamp(self) -> Meaning | None:
         """What the lamp was last told to say; None before the first event."""
         return self._shown
+
+    @property
+    def practice_until(self) -> str | None:
+        """When the test window ends, by what the gateway says on this connection; None: none.
+
+        Shown to a technician, and nothing else: the gateway alone decides what is a test.
+        """
+        return self._practice_until
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -743,6 +753,7 @@ class Post:
             return
         self._link = None
         self._foreign.clear()
+        self._practice(None)  # what was said on a connection that is gone proves nothing
         for track in self._tracks.values():
             if self._is_listed(track):
                 track.unlisted_since_us = now.uptime_us
@@ -755,6 +766,7 @@ class Post:
         """The whole truth about what the gateway has committed of this post's alarms."""
         assert self._link is not None
         self._link.state_seen = True
+        self._practice(document.test_window)
         listed = {one.alarm_id: one for one in document.alarms}
         self._foreign = {
             one.alarm_id: one for one in document.alarms if one.alarm_id not in self._tracks
@@ -775,6 +787,13 @@ class Post:
             elif was_listed:
                 track.unlisted_since_us = now.uptime_us
                 track.attempts, track.offer_at_us = 0, now.uptime_us
+
+    def _practice(self, window: TestWindow | None) -> None:
+        until = None if window is None else window.until
+        if until == self._practice_until:
+            return
+        self._practice_until = until
+        self._log("test_window", until=until, by=None if window is None else window.opened_by)
 
     def _answered(self, answer: Answer) -> None:
         link = self._link

@@ -390,6 +390,7 @@ class Service:
                 for held, committed in self._core.held
             ],
             "faults": list(self._core.faults),
+            "practice_until": self._core.practice_until,
             "location": self._core.location_source(self._clock.now()),
         }
 

@@ -23,7 +23,7 @@ from device.core import (
 from device.held import Held
 from hardware.clock import Now
 from process.core import Heard, LinkDown, LinkUp, Publish, Tick
-from protocol.messages import Alarm, Answer, Health, ListedAlarm, PostState
+from protocol.messages import Alarm, Answer, Health, ListedAlarm, PostState, TestWindow
 from protocol.states import State
 from protocol.topics import Address
 from protocol.values import timestamp
@@ -165,9 +165,16 @@ class Rig:
         )
         self.send(Heard(LINK, self.connection, Address("posts", "answer", POST_ID), message))
 
-    def document(self, *listed: ListedAlarm, connection: str | None = None) -> None:
+    def document(
+        self,
+        *listed: ListedAlarm,
+        connection: str | None = None,
+        window: TestWindow | None = None,
+    ) -> None:
         """The gateway's state document arrives."""
-        message = PostState(post=POST_ID, at=timestamp(self.now.wall_ms), alarms=listed)
+        message = PostState(
+            post=POST_ID, at=timestamp(self.now.wall_ms), alarms=listed, test_window=window
+        )
         self.send(
             Heard(
                 LINK,

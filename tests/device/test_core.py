@@ -8,9 +8,11 @@ import msgspec
 import pytest
 
 from device.core import LINK, UNRESOLVED_MAX, Click, Commit, Edge, Loaded, PostSettings, Sound
-from process.core import Drop, Publish, Stop
+from process.core import Drop, Log, Publish, Stop
+from protocol import messages
 from protocol.messages import Alarm, Health, Presence
-from tests.device.rig import BOOT, POST_ID, Rig, listed
+from protocol.values import timestamp
+from tests.device.rig import BOOT, POST_ID, WALL_MS, Rig, listed
 
 OTHER_BOOT = "00000000-0000-4000-8000-0000000000b1"
 
@@ -714,3 +716,37 @@ def test_an_alarm_message_never_exceeds_its_bound() -> None:
     assert len(msgspec.json.encode(alarm)) < 4096
     assert isinstance(alarm, Alarm)
     assert alarm.alarm_id == alarm_id
+
+
+# --- a test window -------------------------------------------------------------------------
+
+WINDOW = messages.TestWindow(
+    until=timestamp(WALL_MS + 600_000), opened_by="Ani", command_id=OTHER_BOOT
+)
+
+
+def test_a_test_window_is_shown_until_the_gateway_says_that_it_is_over() -> None:
+    rig = connected()
+    assert rig.post.practice_until is None
+    rig.document(window=WINDOW)
+    rig.document(window=WINDOW)
+    assert rig.post.practice_until == WINDOW.until
+    rig.document()
+    assert rig.post.practice_until is None
+    said = [line.fields for line in rig.done(Log) if line.event == "test_window"]
+    assert said == [{"until": WINDOW.until, "by": "Ani"}, {"until": None, "by": None}]
+
+
+def test_a_test_window_is_not_shown_beyond_the_connection_on_which_it_was_said() -> None:
+    rig = connected()
+    rig.document(window=WINDOW)
+    rig.disconnect()
+    assert rig.post.practice_until is None
+
+
+def test_a_press_in_a_test_window_is_called_a_panic_all_the_same() -> None:
+    rig = connected()
+    rig.document(window=WINDOW)
+    (offer,) = rig.offers(rig.press3())
+    assert offer.kind == "panic"
+    assert rig.lamp() == "calling"
