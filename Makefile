@@ -8,7 +8,7 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults soak test test-systemd lint fuzz schemas drawings sbom bench clean packages vendor words
+.PHONY: help demo faults soak test test-systemd lint fuzz schemas drawings doctor-pages sbom bench clean packages vendor words
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ vendor: ## fetch the console's map library from npm into mcc/console/static/vend
 	echo "$(LEAFLET_SHA256)  $(LEAFLET).tgz" | sha256sum --check --quiet && tar -xzf $(LEAFLET).tgz && \
 	mkdir -p $(LEAFLET_TO) && cp package/LICENSE package/dist/leaflet.css $(LEAFLET_TO)/ && \
 	grep -v '^//# sourceMappingURL=' package/dist/leaflet.js > $(LEAFLET_TO)/leaflet.js
+
+doctor-pages: $(VENV)/dev.stamp ## write the tables of docs/doctor.*.md from the code
+	$(BIN)/python -m process.doctor docs
 
 sbom: $(VENV)/dev.stamp ## write build/*.cdx.json: what each program brings, as CycloneDX
 	$(BIN)/python -m process.sbom build

@@ -1,6 +1,7 @@
-"""`kentongan-device`: run a post, check its settings, install it, or work the panel of a mock one.
+"""`kentongan-device`: run a post, check or examine it, install it, work the panel of a mock one.
 
-Exit codes: 0 done, 1 it did not work, 2 the command or the settings are wrong.
+Exit codes: 0 done, 1 it did not work, 2 the command or the settings are wrong; those of `doctor`
+are its own (`process/doctor.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from process import install
+from process import doctor, install
 
 if TYPE_CHECKING:
     from device.settings import PostFile
@@ -33,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return install.run(install.DEVICE, options, _problems)
         if options.command == "unpack":
             return _unpack(options)
+        if options.command == "doctor":
+            from device.doctor import examine
+
+            return doctor.run(options, examine(options.config, quiet=options.quiet))
         return _run_or_check(options)
     except ModuleNotFoundError as error:
         _say(f"{error.name} is not installed; install it with: pip install 'kentongan[device]'")
@@ -50,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("--config", required=True, type=Path, help="the settings, TOML")
+    doctor.add_command(commands, "a post")
     install.add_commands(commands, install.DEVICE)
     unpack = commands.add_parser(
         "unpack",

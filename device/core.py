@@ -370,6 +370,24 @@ class Post:
         """Whether a third press reaches the disk."""
         return self._faults.isdisjoint(("disk_failing", "disk_hanging"))
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker."""
+        return self._link is not None
+
+    def gateway_answers(self, now: Now) -> bool:
+        """Whether the gateway has answered a heartbeat, lately enough to be believed."""
+        link = self._link
+        return (
+            link is not None
+            and link.heard_sent_us is not None
+            and now.uptime_us - link.heard_sent_us < self._out_of_order_after_us()
+        )
+
+    def mcc_answers(self, now: Now) -> bool:
+        """Whether it has said, as lately, that the command centre answers it."""
+        return self.gateway_answers(now) and self._link is not None and self._link.mcc_answers
+
     def location_source(self, now: Now) -> str:
         """How the post knows where it is: `gps`, `last_known` or `surveyed`."""
         return self._location.where(now.uptime_us).source
@@ -922,14 +940,7 @@ class Post:
             return "out_of_order"
         if unanswered:
             return "calling"
-        link = self._link
-        if (
-            self._unread
-            or link is None
-            or link.heard_sent_us is None
-            or not link.mcc_answers
-            or now.uptime_us - link.heard_sent_us >= self._out_of_order_after_us()
-        ):
+        if self._unread or not self.mcc_answers(now):
             return "out_of_order"
         if not self._faults.isdisjoint(DEAF_FAULTS):
             return "out_of_order"

@@ -29,6 +29,7 @@ from process.database import (
     found_corrupt,
     is_damage,
     note_corrupt,
+    read_only,
     set_aside,
 )
 from process.log import log
@@ -322,6 +323,35 @@ def _write_to(connection: sqlite3.Connection, commit: Commit) -> None:
         with contextlib.suppress(*FILE_ERRORS):
             connection.execute("ROLLBACK")
         raise
+
+
+def look_into(path: Path) -> tuple[Held, ...]:
+    """What an outbox holds, oldest first; read only, beside a running post or without one.
+
+    Raises:
+        FILE_ERRORS: it cannot be read; `is_damage` tells which of them mean that it is damaged.
+        NewerVersion: a newer firmware wrote it.
+    """
+    with contextlib.closing(sqlite3.connect(read_only(path), uri=True, timeout=1.0)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise NewerVersion(f"it is of version {version}; this program knows {SCHEMA_VERSION}")
+        if version == 0:
+            return ()
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found_corrupt(path):
+            verdict = "a write found it so"
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(f"malformed: {verdict}")
+        for columns in _READ:
+            connection.execute(f"SELECT {columns} LIMIT 1").fetchall()
+        rows = connection.execute(
+            "SELECT body FROM alarms ORDER BY rowid DESC LIMIT ?", (LOADED_MAX,)
+        ).fetchall()
+    held = [_decoded(body) for (body,) in reversed(rows)]
+    if None in held:
+        raise sqlite3.DatabaseError("malformed: an alarm in it cannot be read")
+    return tuple(one for one in held if one is not None)
 
 
 def _decoded(body: object) -> Held | None:

@@ -37,6 +37,7 @@ from device.feedback import ACKNOWLEDGED, LAMP
 from device.outbox import Outbox
 from device.renewal import CertificateKeeper, Renewed, previous_of
 from device.settings import MqttSettings, PostFile
+from device.status import PostStatus
 from hardware.button import Button
 from hardware.buzzer import Buzzer
 from hardware.clock import SystemClock
@@ -62,6 +63,7 @@ from process.loop import run as run_loop
 from process.loop import stop_on_signals
 from process.notify import Notifier
 from process.settings import parse_mqtt_url
+from process.status import StatusFile
 from protocol.codec import encode
 from protocol.messages import Certificate, Presence, Renewal
 from protocol.topics import Topics
@@ -119,6 +121,7 @@ class Service:
         loaded = self._outbox.open()
         self._writes = Writes(self._clock.now().uptime_us)
         self._notifier = Notifier.from_environment()
+        self._status_file = StatusFile.from_environment()
         self._core = Post(
             PostSettings(
                 post_id=settings.post_id,
@@ -354,7 +357,26 @@ class Service:
                 self._queue.offer(edge, droppable=False)
             differ.add(pin)
         self._levels_differed = differ
+        self._write_status()
         return None
+
+    def _write_status(self) -> None:
+        """For `doctor`, which so need not touch what this process holds."""
+        now, core = self._clock.now(), self._core
+        self._status_file.write(
+            PostStatus(
+                uptime_us=now.uptime_us,
+                post=self._settings.post_id,
+                lamp=core.lamp or "off",
+                listening=core.listening,
+                connected=core.connected,
+                gateway_answers=core.gateway_answers(now),
+                mcc_answers=core.mcc_answers(now),
+                faults=core.faults,
+                location=core.location_source(now),
+                held=len(core.held),
+            )
+        )
 
     def _outbox_silent(self) -> str | None:
         """Why a new start would mend the outbox; never while an alarm is in memory alone.
@@ -410,6 +432,7 @@ class Service:
         self._lamp.close()
         self._pins.close()
         self._notifier.close()
+        self._status_file.remove()
         log("stopped", post=self._settings.post_id)
 
 

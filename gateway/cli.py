@@ -1,4 +1,4 @@
-"""`kentongan-gateway`: run a gateway, check its settings, install it, see to identities.
+"""`kentongan-gateway`: run a gateway, check or examine it, install it, see to identities.
 
 Exit codes: 0 done, 2 the command, the settings or what they name cannot be used, 70 a part of the
 process has died and it is to be started anew.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway import lives, provisioning, walk_test
-from process import install
+from process import doctor, install
 
 if TYPE_CHECKING:
     from gateway.settings import GatewayFile
@@ -31,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return lives.run(options)
         if options.command in walk_test.COMMANDS:
             return walk_test.run(options)
+        if options.command == "doctor":
+            from gateway.doctor import examine
+
+            return doctor.run(options, examine(options.config, quiet=options.quiet))
         return _run_or_check(options)
     except ModuleNotFoundError as error:
         _say(f"{error.name} is not installed; install it with: pip install 'kentongan[gateway]'")
@@ -49,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("--config", required=True, type=Path, help="the settings, TOML")
+    doctor.add_command(commands, "a gateway")
     install.add_commands(commands, install.GATEWAY)
     provisioning.add_commands(commands)
     lives.add_commands(commands)

@@ -456,6 +456,11 @@ class Gateway:
         return tuple(sorted(self._faults))[:FAULTS_MAX]
 
     @property
+    def mcc_answers(self) -> bool:
+        """Whether a call would be seen: what posts are told."""
+        return self._mcc_answers()
+
+    @property
     def records(self) -> list[AlarmRecord]:
         """The committed records in memory."""
         return [track.committed for track in self._tracks.values() if track.committed]

@@ -36,6 +36,7 @@ from gateway.core import (
 from gateway.gate import Gate, NotAdmitted, Register
 from gateway.journal import Journal
 from gateway.settings import GatewayFile, MccSettings, PostsSettings
+from gateway.status import GatewayStatus
 from hardware.buzzer import Buzzer
 from hardware.buzzer import Sound as SoundPattern
 from hardware.clock import SystemClock
@@ -58,6 +59,7 @@ from process.loop import run as run_loop
 from process.loop import stop_on_signals
 from process.notify import Notifier
 from process.settings import parse_mqtt_url
+from process.status import StatusFile
 from protocol.codec import Refused, encode
 from protocol.messages import (
     Certificate,
@@ -151,6 +153,7 @@ class Service:
         self._journal_id = opened.journal_id
         self._writes = Writes(now.uptime_us)
         self._notifier = Notifier.from_environment()
+        self._status_file = StatusFile.from_environment()
         self._links = {
             POSTS_LINK: self._link(
                 POSTS_LINK,
@@ -395,6 +398,16 @@ class Service:
         flooding = self._gate.flooding(now_us)
         if flooding != self._flooding and self._queue.offer(Flooding(flooding), droppable=True):
             self._flooding = flooding
+        # For `doctor`, which so need not touch what this process holds.
+        self._status_file.write(
+            GatewayStatus(
+                uptime_us=now_us,
+                gateway=self._settings.gateway_id,
+                links={name: link.connection is not None for name, link in self._links.items()},
+                mcc_answers=self._core.mcc_answers,
+                faults=self._core.faults,
+            )
+        )
         return None
 
     def _close(self) -> None:
@@ -410,6 +423,7 @@ class Service:
         if self._pins is not None:
             self._pins.close()
         self._notifier.close()
+        self._status_file.remove()
         log("gateway_stopped", gateway=self._settings.gateway_id)
 
 

@@ -7,8 +7,11 @@ and each is judged alone: the parser keeps old places, and an empty quality, aft
 
 from __future__ import annotations
 
+import termios
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import adafruit_gps
 import serial
@@ -219,3 +222,34 @@ class Gps:
             self._deliver(event)
         except Exception:  # noqa: BLE001  whatever it is, this thread must live
             self.failures += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a receiver sent in a short while: bytes, whole sentences, and the last place."""
+
+    received_bytes: int
+    sentences: int
+    position: Position | None
+
+
+def sample(device: str, baud: int, seconds: float) -> Sample:
+    """Listen to a line that nobody else has, for `seconds`, or until there is a fix.
+
+    Raises:
+        OSError: the line cannot be opened, somebody has it, or it breaks.
+    """
+    reader = SentenceReader()
+    received_bytes, place = 0, None
+    until_s = time.monotonic() + seconds
+    try:
+        with _Port(device, baud, timeout=READ_TIMEOUT_S, exclusive=True) as port:
+            while place is None and time.monotonic() < until_s:
+                received = port.read(max(1, min(port.in_waiting, READ_BYTES_MAX)))
+                received_bytes += len(received)
+                for verdict in reader.feed(received):
+                    place = verdict or place
+    except (serial.SerialException, termios.error, TypeError, ValueError) as error:
+        # SerialException is an OSError without its number; the others pyserial lets out.
+        raise OSError(str(error)) from error
+    return Sample(received_bytes, reader.framer.sentences, place)

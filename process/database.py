@@ -107,6 +107,16 @@ def bring_up(
         raise
 
 
+def read_only(database: Path) -> str:
+    """The URI by which a database is read, beside its owner or without one, and nothing left there.
+
+    A reader of a database in WAL mode would leave `-wal` and `-shm` behind. Where there is no
+    `-wal` nobody writes and the file is all there is, so none is needed.
+    """
+    nobody_writes = not Path(f"{database}-wal").exists()
+    return f"{database.absolute().as_uri()}?mode=ro{'&immutable=1' if nobody_writes else ''}"
+
+
 def is_damage(error: BaseException) -> bool:
     """Whether the file is at fault; a disk that is full, read-only, absent or busy is not damage.
 

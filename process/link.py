@@ -461,7 +461,7 @@ class _Session:
             client.username_pw_set(broker.username, broker.password)
         if broker.tls:
             dated = self._link.synchronised()
-            client.tls_set_context(_tls_context(self._link.tls_files(), dated=dated))
+            client.tls_set_context(tls_context(self._link.tls_files(), dated=dated))
             if not dated:
                 self._link.counts.undated += 1
                 log("certificate_dates_unchecked", level="warning", link=self._link.name)
@@ -748,7 +748,13 @@ def _expiring(expiry_s: int) -> Properties:
     return properties
 
 
-def _tls_context(files: TlsFiles, *, dated: bool) -> ssl.SSLContext:
+def tls_context(files: TlsFiles, *, dated: bool) -> ssl.SSLContext:
+    """How we speak TLS: the broker's chain and name are checked, and its dates if `dated`.
+
+    Raises:
+        OSError: a file cannot be read, or is none of its kind.
+        ValueError: the same.
+    """
     for path in (files.ca, files.certificate, files.key):
         if path is not None:
             Path(path).open("rb").close()  # ssl's own error does not name the file
