@@ -51,7 +51,8 @@ def test_one_post_cannot_take_the_places_of_all_others() -> None:
     for n in range(UNRESOLVED_PER_POST_MAX):
         rig.offer(some_id(n))
     receipt = rig.offer(some_id(999))
-    assert not rig.is_acknowledged(receipt)
+    # A broker stops at so many unacknowledged messages, and then every post would be silent.
+    assert rig.is_acknowledged(receipt)
     assert some_id(999) not in rig.journal
     assert rig.gateway.counts["offer_too_many_of_post"] == 1
     rig.offer(some_id(1000), post="mlg-test-rw02")
