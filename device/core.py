@@ -69,6 +69,7 @@ OFFER_FIRST_PAUSE_S = 1.0
 OFFER_PAUSE_MAX_S = 30.0
 CANCEL_HOLD_US = 3 * SECOND_US
 WORN_SHOWN_US = 24 * 3600 * SECOND_US
+DOUBT_SHOWN_US = 600 * SECOND_US  # after the last time that a twin took our connection
 RING_EVENTS_MAX = 500  # EN 50131-1 grade 3 asks for 500 events
 # What a worn button, a flapping link or a receiver at its limit brings about again and again has
 # so many places of each kind in this time: it must not push alarms out of the ring.
@@ -305,6 +306,7 @@ class Post:
         self._beat = 0
         self._faults: set[str] = set()
         self._worn_until_us: int | None = None
+        self._doubted_until_us: int | None = None  # another device seems to use our identity
         self._write = 0
         self._under_way: Commit | None = None
         self._commit_since_us = at_us
@@ -400,6 +402,7 @@ class Post:
             self._cancel.wake_at_us() if self._cancel else None,
             *(loop.wake_at_us() for loop, _ in self._loops.values()),
             self._worn_until_us,
+            self._doubted_until_us,
             self._retry_at_us if self._under_way is None else None,
             self._probe_at_us if self._under_way is None else None,
             self._disk_hangs_at_us(),
@@ -477,6 +480,9 @@ class Post:
         if self._worn_until_us is not None and now_us >= self._worn_until_us:
             self._worn_until_us = None
             self._set_fault("button_worn", False, now)
+        if self._doubted_until_us is not None and now_us >= self._doubted_until_us:
+            self._doubted_until_us = None
+            self._set_fault("identity_in_doubt", False, now)
         self._show_inputs(now)
         hangs_at_us = self._disk_hangs_at_us()
         if hangs_at_us is not None and now_us >= hangs_at_us:
@@ -767,6 +773,9 @@ class Post:
         self._log("link_up", connection=event.connection)
 
     def _link_down(self, event: LinkDown, now: Now) -> None:
+        if event.is_in_doubt:
+            self._doubted_until_us = now.uptime_us + DOUBT_SHOWN_US
+            self._set_fault("identity_in_doubt", True, now, event.reason)
         if self._link is None or event.connection != self._link.connection:
             return
         self._link = None

@@ -35,11 +35,15 @@ class LinkUp:
 
 @dataclass(frozen=True)
 class LinkDown:
-    """A connection is gone, or an attempt at one has failed, and why."""
+    """A connection is gone, or an attempt at one has failed, and why.
+
+    `is_in_doubt`: it looks as if another device used our identity (a cloned card).
+    """
 
     link: str
     connection: str
     reason: str
+    is_in_doubt: bool = False
 
 
 @dataclass(frozen=True)

@@ -374,11 +374,12 @@ class Link:
         else:
             short = ended_s - session.up_at_s < SETTLED_S
             self._short = self._short + 1 if short else 0
-            self._kicked = self._kicked + 1 if short and session.closed_silently else 0
+            self._kicked = self._kicked + 1 if short and session.may_be_kicked else 0
             if self._kicked >= KICKED_MAX:
                 client_id = self.settings.client_id
                 reason = f"kicked off {self._kicked} times: does another device use {client_id}?"
-        self._tell_down(LinkDown(self.name, session.connection, reason))
+        is_in_doubt = self._kicked >= KICKED_MAX
+        self._tell_down(LinkDown(self.name, session.connection, reason, is_in_doubt))
         return came_up
 
     def _tell_down(self, event: LinkDown) -> None:
@@ -400,7 +401,7 @@ class _Session:
     def __init__(self, link: Link, connection: str) -> None:
         self.connection = connection
         self.up_at_s: float | None = None
-        self.closed_silently = False
+        self.may_be_kicked = False
         self._link = link
         self._client: mqtt.Client | None = None
         self._reason: str | None = None
@@ -720,10 +721,11 @@ class _Session:
         if self._reason is not None:
             return
         if not flags.is_disconnect_packet_from_server:
-            self.closed_silently = reason.value == _UNSPECIFIED
-            detail = "" if self.closed_silently else f": {reason}"
+            self.may_be_kicked = reason.value == _UNSPECIFIED
+            detail = "" if self.may_be_kicked else f": {reason}"
             self._reason = f"{LOST}{detail}"
         elif reason.value == _SESSION_TAKEN_OVER:
+            self.may_be_kicked = True
             self._reason = f"another client uses our id {self._link.settings.client_id}"
         else:
             self._reason = f"closed by the broker: {reason}"

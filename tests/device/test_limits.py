@@ -14,6 +14,8 @@ import pytest
 from device import outbox as outbox_module
 from device import service as service_module
 from device.core import (
+    DOUBT_SHOWN_US,
+    LINK,
     RING_EVENTS_MAX,
     ROUTINE_EVENTS_MAX,
     ROUTINE_SPAN_US,
@@ -29,6 +31,7 @@ from device.core import (
 from device.outbox import Outbox
 from device.service import Service
 from device.settings import PostFile
+from process.core import LinkDown
 from protocol.codec import decode, encode
 from protocol.messages import Health, ListedAlarm
 from protocol.states import State
@@ -175,6 +178,18 @@ def test_alarms_of_a_disk_that_takes_no_write_are_offered_and_nothing_is_armed()
 
 
 # --- faults ---
+
+
+def test_a_post_whose_connection_a_twin_takes_names_it_until_that_is_long_over() -> None:
+    rig = Rig()
+    for _ in range(2):
+        rig.connect()
+        rig.send(LinkDown(LINK, rig.connection, "kicked off 3 times", is_in_doubt=True))
+        rig.advance(DOUBT_SHOWN_US / SECOND_US - 60)
+    rig.connect()
+    assert rig.published(Health)[-1].faults == ("identity_in_doubt",)
+    rig.advance(120)
+    assert rig.published(Health)[-1].faults == ()
 
 
 def test_more_faults_than_a_heartbeat_holds_never_make_it_unreadable() -> None:

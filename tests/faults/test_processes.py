@@ -197,6 +197,8 @@ def test_two_posts_with_one_identity_are_named(
     twin.start()
     named = f"does another device use {post.post_id}"
     until("it is named", lambda: named in post.log or named in twin.log, 40)
+    # The command centre hears of it from one of them, while that one has the connection.
+    until("it is a fault", lambda: "identity_in_doubt" in ground.mcc.log_or_screen(), 40)
     alarm_id = ground.raise_alarm(post)
     ground.until_delivered(alarm_id)
     twin.close()

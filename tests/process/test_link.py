@@ -206,13 +206,14 @@ class _Outcomes:
         """Each attempt: for how many seconds it was up (None: never), and if it broke silently."""
         self.waits_s: list[float] = []  # the pause after each attempt
         self.reasons: list[str] = []
+        self.in_doubt: list[bool] = []
         self._script = list(script)
         outcomes = self
 
         class Session:
             def __init__(self, _link: Link, connection: str) -> None:
                 self.connection = connection
-                lasted_s, self.closed_silently = outcomes._script.pop(0)
+                lasted_s, self.may_be_kicked = outcomes._script.pop(0)
                 self.up_at_s = None if lasted_s is None else time.monotonic() - lasted_s
 
             def run(self) -> str:
@@ -233,6 +234,7 @@ class _Outcomes:
     def _deliver(self, event: object, droppable: bool) -> bool:
         assert isinstance(event, LinkDown)
         self.reasons.append(event.reason)
+        self.in_doubt.append(event.is_in_doubt)
         return True
 
     def is_set(self) -> bool:
@@ -267,11 +269,13 @@ def test_an_identity_that_is_taken_over_again_and_again_comes_back_ever_slower(
     assert seen.waits_s[:4] == [0.5, 1.5, 2.5, 3.5]
     assert max(seen.waits_s) == PAUSE_MAX_S + 0.5
     assert seen.reasons[2] == "kicked off 3 times: does another device use card?"
+    assert seen.in_doubt[:4] == [False, False, True, True]
 
 
 def test_a_broker_that_dies_again_and_again_is_no_clone(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = _Outcomes(monkeypatch, *[(5, True), (None, False)] * 6)
     assert set(seen.reasons) == {"ended"}
+    assert not any(seen.in_doubt)
 
 
 # --- subscriptions ----------------------------------------------------------------------------
