@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Literal
 
 from demo.stage import until
 from tests.broker import Mosquitto, Wire
-from tests.faults.ground import Ground, Part, Row
+from tests.faults.ground import Ground, Part, Role, Row
 from tests.faults.machine import Machine, Namespace
 from tests.process.scripted_broker import ScriptedBroker
 
 Direction = Literal["to the broker", "from the broker", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("to the broker", "from the broker", "both")
-LOST_S = 40.0  # keepalive 5 s, noticed after twice that; and the machine has much to do
+LINK_DOWN_SHOWN = '"event": "link", "up": false'  # by a command centre
+# Keepalive 5 s at post and gateway, 15 s at the centre, noticed after twice that; and the machine
+# has much to do.
+LOST_S = 60.0
 # Longer than keepalives, PUBACK deadline and beats; at scale, than the watchdogs of threads too.
 FROZEN_S = 32.0
 FROZEN_LONG_S = 130.0
@@ -38,8 +42,9 @@ def in_namespaces(
 
 def lost(part: Part) -> Callable[[], bool]:
     """Has it noticed that its link is gone, once more than now?"""
-    before = part.log.count("event=link_down")
-    return lambda: part.log.count("event=link_down") > before
+    words = LINK_DOWN_SHOWN if part.role == "mcc" else "event=link_down"
+    before = part.log_or_screen().count(words)
+    return lambda: part.log_or_screen().count(words) > before
 
 
 def test_half_open_links_of_posts_cut_by_iptables(
@@ -64,20 +69,34 @@ def test_half_open_links_of_posts_cut_by_iptables(
         table(row)
 
 
-def test_half_open_links_of_the_gateway_cut_by_iptables(
-    tmp_path: Path, table: Callable[[Row], None]
+def test_half_open_links_of_gateway_and_command_centre_cut_by_iptables(
+    tmp_path: Path, scale: int, table: Callable[[Row], None]
 ) -> None:
-    with in_namespaces(tmp_path, 1) as (ground, ((net, url),)):
-        ground.gateway = Part("gateway", tmp_path / "gateway", url)
-        ground.gateway.before = net.before
-        ground.start(1)
-        noticed = lost(ground.gateway)
-        net.cut("both")
-        alarm_id = ground.raise_alarm(ground.posts[0])
-        until("the gateway notices", noticed, LOST_S)
-        assert alarm_id not in ground.journaled()
-        net.mend()
-        table(ground.settle("half-open links of the gateway"))
+    roles: tuple[Role, Role] = ("gateway", "mcc")
+    directions: tuple[Direction, ...] = ("both",) if scale == 1 else DIRECTIONS
+    with contextlib.ExitStack() as stack:
+        # A ground for each: they wait at the same time.
+        cut: list[tuple[Direction, Ground, Namespace, Part]] = []
+        for role, direction in itertools.product(roles, directions):
+            directory = tmp_path / f"{role} {direction}"
+            directory.mkdir()
+            ground, ((net, url),) = stack.enter_context(in_namespaces(directory, 1))
+            part = Part(role, directory / role, url)
+            part.before = net.before
+            setattr(ground, role, part)
+            ground.start(1)
+            cut.append((direction, ground, net, part))
+        noticed = [lost(part) for _, _, _, part in cut]
+        for direction, ground, net, _ in cut:
+            net.cut(direction)
+            ground.raise_alarm(ground.posts[0])
+        for (direction, ground, _, part), has_noticed in zip(cut, noticed, strict=True):
+            until(f"the {part.role} notices ({direction})", has_noticed, LOST_S)
+            if direction == "both":
+                assert not (ground.promised & set(ground.delivered()))
+        for direction, ground, net, part in cut:
+            net.mend()
+            table(ground.settle(f"half-open links of {part.role}: {direction}"))
 
 
 def test_a_broker_that_pings_and_never_pubacks(
