@@ -97,7 +97,7 @@ def make_administrator(name: str, password: str) -> None:
 
     from mcc.people.models import User
 
-    user = User(username=name, role="administrator", is_staff=True, is_superuser=True)
+    user = User(username=name, role="administrator")
     # The terminal's language is this program's.
     with translation.override("en"):
         try:
