@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from process import doctor, install
+from process.terminal import speaking
 
 if TYPE_CHECKING:
     from device.settings import PostFile
@@ -24,6 +25,7 @@ PANEL_VERBS = (
 )
 
 
+@speaking("kentongan-device")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and do it."""
     options = _parser().parse_args(arguments)

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 from gateway import lives, provisioning, walk_test
 from process import doctor, install
+from process.terminal import speaking
 
 if TYPE_CHECKING:
     from gateway.settings import GatewayFile
 
 
+@speaking("kentongan-gateway")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and do it."""
     options = _parser().parse_args(arguments)

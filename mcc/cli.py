@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from mcc.site import commands as site
 from process import install
+from process.terminal import speaking
 
 if TYPE_CHECKING:
     from mcc.alarms import AlarmRecord
@@ -49,6 +50,7 @@ class _Wrong(Exception):
     """The person at the keyboard has to change something; the text says what."""
 
 
+@speaking("kentongan-mcc")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and do it."""
     options = _parser().parse_args(arguments)
@@ -68,12 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         _say(f"{error.name} is not installed; install it with: pip install 'kentongan[mcc]'")
         return WRONG
-    except BrokenPipeError:
-        # Whoever read our lines has gone; nothing more can be said to them.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return WRONG
-    except KeyboardInterrupt:
-        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -146,7 +142,7 @@ def _command(
     parser.add_argument(
         "--url",
         default=os.environ.get("KENTONGAN_MCC_URL"),
-        help="the broker, mqtt://host[:port] or mqtts://… (KENTONGAN_MCC_URL)",
+        help="the broker, mqtt://host[:port] or mqtts://host[:port] (KENTONGAN_MCC_URL)",
     )
     for name, what in (
         ("ca", "the authority that broker certificates come from"),
