@@ -32,6 +32,7 @@ from process.link import LinkSettings, Received, Subscription, TlsFiles, Will
 from process.probes import (
     Session,
     SessionEnded,
+    Unit,
     alone_with,
     bounded,
     left,
@@ -39,6 +40,7 @@ from process.probes import (
     probe_disk,
     probe_identity,
     probe_network,
+    probe_rights,
     probe_service,
 )
 from process.settings import SettingsError, parse_mqtt_url, read_settings
@@ -120,7 +122,9 @@ def examine(
             status = None
         else:
             yield standing.finding
-        yield from _examine_machine(settings, write=not standing.is_busy)
+        yield from _examine_machine(settings, standing.unit, write=not standing.is_busy)
+        if settings.hardware.pins == "mock":
+            yield found("pins", "pins_mock")
         if standing.is_busy:
             yield from _what_the_service_holds(settings, status)
             yield from _network(settings)
@@ -141,7 +145,7 @@ def examine(
         yield from bounded("mqtt", lambda: probe_way(settings), "", WAY_S)
 
 
-def _examine_machine(settings: PostFile, *, write: bool) -> Iterator[Finding]:
+def _examine_machine(settings: PostFile, unit: Unit | None, *, write: bool) -> Iterator[Finding]:
     mqtt, now = settings.mqtt, SystemClock().now()
     broker = parse_mqtt_url(mqtt.url)
     files = TlsFiles(mqtt.ca, mqtt.certificate, mqtt.key)
@@ -155,11 +159,15 @@ def _examine_machine(settings: PostFile, *, write: bool) -> Iterator[Finding]:
             dated=now.synchronised,
         ),
     )
+    named = [file for file in (files.ca, files.certificate, files.key) if file is not None]
+    yield from bounded("identity", lambda: probe_rights("identity", unit, named, write=False))
     code = "clock_ok" if now.synchronised else "clock_unsynchronised"
     yield found("clock", code, at=timestamp(now.wall_ms))
     store = Path(settings.store.path)
     yield from bounded("disk", lambda: probe_disk(store.absolute().parent, write=write))
     yield from bounded("outbox", lambda: probe_outbox(store))
+    if store.exists():
+        yield from bounded("outbox", lambda: probe_rights("outbox", unit, [str(store)], write=True))
 
 
 def _network(settings: PostFile) -> Iterator[Finding]:

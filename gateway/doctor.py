@@ -42,6 +42,7 @@ from process.log import masked
 from process.probes import (
     Session,
     SessionEnded,
+    Unit,
     alone_with,
     bounded,
     day,
@@ -50,6 +51,7 @@ from process.probes import (
     probe_disk,
     probe_identity,
     probe_network,
+    probe_rights,
     probe_service,
 )
 from process.settings import SettingsError, parse_mqtt_url, read_settings
@@ -119,7 +121,9 @@ def examine(
         else:
             yield standing.finding
         yield from _reported(status)
-        yield from _examine_machine(settings, journal, is_alone=not standing.is_busy)
+        yield from _examine_machine(settings, journal, standing.unit, is_alone=not standing.is_busy)
+        if settings.pins == "mock" and settings.buzzer.pin is not None:
+            yield found("pins", "pins_mock")
         if standing.is_busy:
             yield left("buzzer", UNIT)
         else:
@@ -151,11 +155,15 @@ def _reported(status: GatewayStatus | None) -> Iterator[Finding]:
 
 
 def _examine_machine(
-    settings: GatewayFile, journal: Path | None, *, is_alone: bool
+    settings: GatewayFile, journal: Path | None, unit: Unit | None, *, is_alone: bool
 ) -> Iterator[Finding]:
     now = SystemClock().now()
     for name in (POSTS_LINK, MCC_LINK):
         yield from bounded("identity", functools.partial(_identity, settings, name, now), name)
+        files = _files(_links(settings)[name])
+        named = [file for file in (files.ca, files.certificate, files.key) if file is not None]
+        rights = functools.partial(probe_rights, "identity", unit, named, write=False, about=name)
+        yield from bounded("identity", rights, name)
     yield from bounded("register", lambda: probe_register(settings.identities.directory, now))
     code = "clock_ok" if now.synchronised else "clock_unsynchronised"
     yield found("clock", code, at=timestamp(now.wall_ms))
@@ -164,6 +172,10 @@ def _examine_machine(
         return
     yield from bounded("disk", lambda: probe_disk(journal.absolute().parent, write=is_alone))
     yield from bounded("journal", lambda: probe_journal(journal, is_alone=is_alone), "", JOURNAL_S)
+    if journal.exists():
+        yield from bounded(
+            "journal", lambda: probe_rights("journal", unit, [str(journal)], write=True)
+        )
 
 
 def _identity(settings: GatewayFile, name: str, now: Now) -> list[Finding]:

@@ -159,6 +159,13 @@ TEXTS: dict[str, Text] = {
         "buka lagi bundelnya (unpack) ke tempat yang disebut pengaturan; cek pemilik berkas",
         "unpack the bundle again where the settings point; look at the file's owner",
     ),
+    "denied": _text(
+        "failure",
+        "pengguna layanan ({user}) tidak boleh memakai {file}",
+        "the service's user ({user}) may not use {file}",
+        "sudo chown {user}: {file} (dan direktorinya); kunci tetap mode 600",
+        "sudo chown {user}: {file} (and its directory); a key keeps mode 600",
+    ),
     "identity_unreadable": _text(
         "failure",
         "{file} tidak berisi sertifikat dan kunci yang utuh",
@@ -440,6 +447,13 @@ TEXTS: dict[str, Text] = {
     ),
     # --- pins, button, lamp, buzzer ---------------------------------------------------------
     "pins_ok": _text("ok", "{count} pin bisa dipakai", "{count} pins are ours"),
+    "pins_mock": _text(
+        "warning",
+        'pins = "mock": tidak ada tombol sungguhan yang tersambung',
+        'pins = "mock": no real button is connected',
+        "hanya untuk laptop; pada pos hapus baris itu dari [hardware] (di gateway: pins)",
+        "for a laptop only; on a post take that line out of [hardware] (at a gateway: pins)",
+    ),
     "pins_held": _text("ok", "dipakai layanan", "held by the service"),
     "pins_unavailable": _text(
         "failure",
@@ -731,6 +745,13 @@ TEXTS: dict[str, Text] = {
         "another device connects as {client}",
         "kartu SD yang disalin? Hanya satu pos boleh memakai satu identitas: provision lagi",
         "a copied card? One identity is for one post only: provision it again",
+    ),
+    "mqtt_cut": _text(
+        "failure",
+        "{client} terhubung, lalu diputus lagi dari seberang",
+        "{client} was connected, and was cut off again from the other side",
+        "kartu SD yang disalin memakai nama yang sama? Atau broker dimulai ulang: cek lognya",
+        "a copied card with the same name? Or a broker that restarts: look at its log",
     ),
     "mqtt_lost": _text(
         "failure",

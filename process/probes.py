@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import grp
 import ipaddress
 import os
+import pwd
 import queue
 import re
 import shutil
@@ -54,6 +56,7 @@ IDENTITY_WARN_DAYS = 60
 AUTHORITY_WARN_DAYS = 365
 EVENTS_WAITING_MAX = 1_000
 ADDRESSES_SHOWN_MAX = 4
+DENIED_SHOWN_MAX = 8
 
 _COMMON_NAME = re.compile(r"^\s*CN\s?=\s?(.+)$", re.MULTILINE)
 _DATE = re.compile(r"^not(Before|After)=(.+)$", re.MULTILINE)
@@ -109,6 +112,7 @@ class Standing(Generic[StatusKind]):
 
     finding: Finding
     is_busy: bool
+    unit: Unit | None
     status: StatusKind | None = None
 
 
@@ -124,7 +128,8 @@ def probe_service(
 
     Whatever of them says that the service is there counts: what runs is not disturbed.
     """
-    state = systemd_state(unit) or ""
+    systemd = ask_systemd(unit)
+    state = "" if systemd is None else systemd.state
     status, why = None, ""
     try:
         status = read_status(directory, kind)
@@ -136,15 +141,17 @@ def probe_service(
     is_fresh = status is not None and 0 <= age_us <= FRESH_US
     is_busy = not is_alone or is_fresh or state.startswith(_THERE)
     if "auto-restart" in state or state.startswith("failed"):
-        return Standing(found("service", "service_failing", unit=unit, state=state), is_busy)
+        return Standing(
+            found("service", "service_failing", unit=unit, state=state), is_busy, systemd
+        )
     if not is_busy:
-        return Standing(found("service", "service_stopped", unit=unit), is_busy)
+        return Standing(found("service", "service_stopped", unit=unit), is_busy, systemd)
     if is_fresh:
-        return Standing(found("service", "service_running", unit=unit), is_busy, status)
+        return Standing(found("service", "service_running", unit=unit), is_busy, systemd, status)
     if status is not None:
         age_s = age_us // 1_000_000
-        return Standing(found("service", "service_hangs", unit=unit, age_s=age_s), is_busy)
-    return Standing(found("service", "service_unheard", unit=unit, why=why), is_busy)
+        return Standing(found("service", "service_hangs", unit=unit, age_s=age_s), is_busy, systemd)
+    return Standing(found("service", "service_unheard", unit=unit, why=why), is_busy, systemd)
 
 
 @contextlib.contextmanager
@@ -175,12 +182,22 @@ def alone_with(store: Path | None) -> Iterator[bool]:
         os.close(lock)
 
 
-def systemd_state(unit: str) -> str | None:
-    """`active (running)` and the like; None without systemd, or where it has no such unit."""
+@dataclass(frozen=True)
+class Unit:
+    """What systemd says of a unit: `active (running)` and the like, and as whom it runs."""
+
+    state: str
+    user: str
+    groups: tuple[str, ...]
+
+
+def ask_systemd(unit: str) -> Unit | None:
+    """None without systemd, or where it has no such unit."""
     systemctl = shutil.which("systemctl")
     if systemctl is None:
         return None
-    command = [systemctl, "show", "--property=LoadState,ActiveState,SubState", unit]
+    wanted = "LoadState,ActiveState,SubState,User,SupplementaryGroups"
+    command = [systemctl, "show", f"--property={wanted}", unit]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=SYSTEMCTL_S, check=False
@@ -190,7 +207,48 @@ def systemd_state(unit: str) -> str | None:
     said = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
     if done.returncode != 0 or said.get("LoadState") != "loaded":
         return None
-    return f"{said.get('ActiveState', '?')} ({said.get('SubState', '?')})"
+    state = f"{said.get('ActiveState', '?')} ({said.get('SubState', '?')})"
+    return Unit(state, said.get("User", ""), tuple(said.get("SupplementaryGroups", "").split()))
+
+
+def probe_rights(
+    check: str, unit: Unit | None, files: Sequence[str], *, write: bool, about: str = ""
+) -> list[Finding]:
+    """Files that root, who asks, can read and the service's user cannot (or write, with `write`).
+
+    Nothing for anybody but root: whoever else asks has met the same rights himself.
+    """
+    if unit is None or not unit.user or os.geteuid() != 0:
+        return []
+    try:
+        user = pwd.getpwnam(unit.user)
+        groups = [grp.getgrnam(name).gr_gid for name in unit.groups if _is_group(name)]
+    except KeyError:
+        return []
+    groups += os.getgrouplist(unit.user, user.pw_gid)
+    options = ("-r", "-w") if write else ("-r",)
+    return [
+        found(check, "denied", about, file=file, user=unit.user)
+        for file in files
+        for option in options
+        if subprocess.run(
+            ["test", option, file],
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=groups,
+            timeout=SYSTEMCTL_S,
+            check=False,
+        ).returncode
+        != 0
+    ][:DENIED_SHOWN_MAX]
+
+
+def _is_group(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 # --- identity --------------------------------------------------------------------------------
@@ -560,6 +618,7 @@ class Session:
         self.farewell: tuple[Will, ...] = ()  # said at the end
         self._about = about
         self._client = settings.client_id
+        self._was_up = False
         self._events: queue.Queue[object] = queue.Queue(EVENTS_WAITING_MAX)
         self.link = Link(
             "doctor",
@@ -585,6 +644,7 @@ class Session:
             return ended.finding
         if event is None:
             return found("mqtt", "mqtt_silent", self._about, seconds=round(MQTT_S))
+        self._was_up = True
         return found("mqtt", "mqtt_ok", self._about, client=self._client)
 
     def wait_for(self, is_it: Callable[[object], bool], timeout_s: float) -> object | None:
@@ -628,4 +688,7 @@ class Session:
             return self._not_allowed(what, why)
         if reason.startswith(("another client uses", "kicked off")):
             return found("mqtt", "mqtt_taken_over", self._about, client=self._client)
+        if self._was_up:
+            # mosquitto 2.0 says nothing more to one whose name another has connected with.
+            return found("mqtt", "mqtt_cut", self._about, client=self._client)
         return found("mqtt", "mqtt_lost", self._about, why=reason)
