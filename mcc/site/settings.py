@@ -20,8 +20,6 @@ from process.settings import read_settings
 
 BUSY_TIMEOUT_S = 5
 WAL_BYTES_MAX = 16 * 1024 * 1024
-# What a browser may send in one form; a photo of a site is the largest.
-UPLOAD_BYTES_MAX = 12 * 1024 * 1024
 
 _config = os.environ.get(CONFIG_VARIABLE)
 MCC = (
