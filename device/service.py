@@ -45,7 +45,7 @@ from hardware.lamp import Lamp
 from hardware.nmea import Fix, GpsLost, GpsState
 from hardware.panel import Panel, PanelError
 from hardware.pins import MockPins, open_pins
-from process.core import Drop, Log, Publish, Tick
+from process.core import Drop, Log, Publish
 from process.disk import Writes
 from process.events import EventQueue
 from process.intake import Intake
@@ -113,6 +113,9 @@ class Service:
         self._claim("cancel", settings.cancel.pin, "cancel key")
         self._claim("tamper", settings.tamper.pin, "lid switch")
         self._claim("mains", settings.mains.pin, "mains input")
+        # The post begins here: what is pressed while a slow disk opens waits in the queue.
+        began = self._clock.now()
+        levels = {pin: contact.closed for pin, contact in self._inputs.items()}
         lamp = settings.lamp
         self._lamp = Lamp(self._pins, lamp.red, lamp.green, lamp.blue)
         self._buzzer = Buzzer(self._pins, settings.buzzer.pin)
@@ -135,15 +138,15 @@ class Service:
                 topic_root=settings.mqtt.topic_root,
             ),
             boot_id=self._clock.boot_id(),
-            now=self._clock.now(),
+            now=began,
             held=loaded.held,
-            button_closed=self._inputs["button"].closed,
-            cancel_closed=self._level("cancel"),
+            button_closed=levels["button"],
+            cancel_closed=levels.get("cancel"),
             rng=Random(),
             new_id=new_id,
-            nc_closed=self._level("button_nc"),
-            tamper_closed=self._level("tamper"),
-            mains_closed=self._level("mains"),
+            nc_closed=levels.get("button_nc"),
+            tamper_closed=levels.get("tamper"),
+            mains_closed=levels.get("mains"),
         )
         if loaded.fault is not None:
             self._deliver(loaded)
@@ -197,9 +200,6 @@ class Service:
 
         self._inputs[pin] = Button(self._pins, number, on_edge, role)
 
-    def _level(self, pin: PinName) -> bool | None:
-        return self._inputs[pin].closed if pin in self._inputs else None
-
     def _from_link(self, event: object, droppable: bool) -> bool:
         return self._queue.offer(event, droppable=droppable)
 
@@ -249,7 +249,8 @@ class Service:
     def run(self) -> int:
         """Be the post until SIGTERM; the exit code, `EXIT_RESTART` when it must start anew."""
         stop_on_signals(self._queue)
-        for effect in self._core.handle(Tick(), self._clock.now()):
+        # Not a Tick, which would say that no edge waits: some may have come while the disk opened.
+        for effect in self._core.handle(None, self._clock.now()):
             self._perform(effect)
         log("listening", post=self._settings.post_id, firmware=self._firmware)
         self._notifier.ready(f"listening, lamp: {self._core.lamp}")

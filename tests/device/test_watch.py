@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import device.service
-from device.core import Commit, Committed
+from device.core import Commit, Committed, Loaded
 from device.outbox import Outbox
 from device.service import OUTBOX_SILENT_US, Service
 from device.settings import (
@@ -121,3 +121,24 @@ def test_an_alarm_in_memory_alone_is_never_given_up_for_a_silent_disk(
     assert [committed for _, committed in service._core.held] == [False]
     wait(service, 2 * OUTBOX_SILENT_US / 1_000_000)
     assert service._outbox_silent() is None
+
+
+def test_what_is_pressed_while_a_slow_disk_opens_is_a_call(
+    disk: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = Outbox.open
+
+    def slowly(outbox: Outbox) -> Loaded:
+        service = outbox._deliver.__self__  # type: ignore[attr-defined]
+        for _ in range(3):
+            for closed in (True, False):
+                service._inputs["button"]._on_edge(service._clock.at_us, closed)
+                service._clock.at_us += 200_000
+        return opening(outbox)
+
+    monkeypatch.setattr(Outbox, "open", slowly)
+    service = post(tmp_path)
+    while (event := service._queue.take(0)) is not None:
+        service._core.handle(event, service._clock.now())
+    service._core.handle(Tick(), service._clock.now())
+    assert len(service._core.held) == 1
