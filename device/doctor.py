@@ -33,7 +33,6 @@ from process.probes import (
     Session,
     SessionEnded,
     Unit,
-    alone_with,
     bounded,
     left,
     left_after,
@@ -42,8 +41,9 @@ from process.probes import (
     probe_network,
     probe_rights,
     probe_service,
+    probe_settings,
 )
-from process.settings import SettingsError, parse_mqtt_url, read_settings
+from process.settings import parse_mqtt_url
 from process.status import runtime_directory
 from protocol.codec import Refused, decode_at, encode
 from protocol.messages import HELD_MAX, Answer, Health, Presence
@@ -98,10 +98,9 @@ def examine(
 
     `quiet` keeps the buzzer silent; `gps_s` is how long a receiver is listened to.
     """
-    try:
-        settings = read_settings(config, PostFile)
-    except SettingsError as error:
-        yield from (found("settings", "settings_wrong", problem=one) for one in error.problems)
+    settings = probe_settings(config, PostFile)
+    if isinstance(settings, list):
+        yield from settings
         return
     yield found("settings", "settings_ok", str(settings.post_id), file=str(config))
     store = Path(settings.store.path)
@@ -110,11 +109,10 @@ def examine(
             UNIT,
             runtime_directory() or RUNTIME_DIRECTORY,
             PostStatus,
-            is_alone=stack.enter_context(alone_with(store)),
+            store=store,
             now_us=SystemClock().now().uptime_us,
+            held=stack,
         )
-        if standing.is_busy:
-            stack.close()  # it may be starting: it is not held up
         status = standing.status
         if status is not None and status.post != settings.post_id:
             why = f"it is {status.post}, the settings say {settings.post_id}"
@@ -432,7 +430,7 @@ def probe_way(settings: PostFile) -> list[Finding]:
             return [connected, left_after("gateway", "MQTT"), left_after("mcc", "MQTT")]
         connection = session.link.connection
         if connection is None:
-            lost = found("mqtt", "mqtt_lost", why="it did not hold")
+            lost = found("mqtt", "mqtt_cut", client=post)
             return [lost, left_after("gateway", "MQTT"), left_after("mcc", "MQTT")]
         # The heartbeat makes us online at the gateway; this ends it at once, not after 90 s.
         gone = Presence(

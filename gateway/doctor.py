@@ -43,7 +43,6 @@ from process.probes import (
     Session,
     SessionEnded,
     Unit,
-    alone_with,
     bounded,
     day,
     left,
@@ -53,8 +52,9 @@ from process.probes import (
     probe_network,
     probe_rights,
     probe_service,
+    probe_settings,
 )
-from process.settings import SettingsError, parse_mqtt_url, read_settings
+from process.settings import parse_mqtt_url
 from process.status import runtime_directory
 from protocol.codec import Refused, decode_at, encode
 from protocol.messages import Answer, Command, CommandAnswer, PostState
@@ -93,12 +93,12 @@ def examine(
 
     `quiet` keeps the buzzer silent.
     """
-    try:
-        settings = read_settings(config, GatewayFile)
-        journal = file_of(settings.journal.url)
-    except SettingsError as error:
-        yield from (found("settings", "settings_wrong", problem=one) for one in error.problems)
+    settings = probe_settings(config, GatewayFile)
+    if isinstance(settings, list):
+        yield from settings
         return
+    try:
+        journal = file_of(settings.journal.url)
     except JournalUnusable as error:
         yield found("settings", "settings_wrong", problem=f"[journal] url: {error}")
         return
@@ -108,11 +108,10 @@ def examine(
             UNIT,
             runtime_directory() or RUNTIME_DIRECTORY,
             GatewayStatus,
-            is_alone=stack.enter_context(alone_with(journal)),
+            store=journal,
             now_us=SystemClock().now().uptime_us,
+            held=stack,
         )
-        if standing.is_busy:
-            stack.close()  # it may be starting: it is not held up
         status = standing.status
         if status is not None and status.gateway != settings.gateway_id:
             why = f"it is {status.gateway}, the settings say {settings.gateway_id}"

@@ -30,10 +30,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import msgspec
+
 from process.core import LinkDown, LinkUp
 from process.findings import Finding, found
 from process.link import Link, LinkSettings, PublishRefused, Subscription, Will, tls_context
-from process.settings import Broker, TlsFiles
+from process.settings import Broker, SettingsError, TlsFiles, read_settings
 from process.status import FRESH_US, NAME, ServiceStatus, read_status
 from protocol.values import timestamp
 
@@ -65,6 +67,10 @@ _OTHER_NAME = frozenset((62, 64))  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_M
 _NOT_YET, _EXPIRED = 9, 10
 _THERE = ("active", "activating", "reloading", "deactivating")
 
+Answer = TypeVar("Answer")
+Model = TypeVar("Model", bound=msgspec.Struct)
+StatusKind = TypeVar("StatusKind", bound=ServiceStatus)
+
 
 def left(check: str, unit: str, about: str = "") -> Finding:
     """It is the running service's, and stays so."""
@@ -83,27 +89,44 @@ def bounded(
     timeout_s: float = PROBE_S,
 ) -> list[Finding]:
     """Run a probe, whatever it does: one that hangs or raises is a finding too."""
-    answers: queue.SimpleQueue[list[Finding]] = queue.SimpleQueue()
+    answer = _within(check, probe, about, timeout_s)
+    return [answer] if isinstance(answer, Finding) else answer
+
+
+def _within(
+    check: str, probe: Callable[[], Answer], about: str = "", timeout_s: float = PROBE_S
+) -> Answer | Finding:
+    """What a probe gives, on a thread of its own; the finding when it hangs or raises."""
+    answers: queue.SimpleQueue[Answer | Finding] = queue.SimpleQueue()
 
     def run() -> None:
         try:
             answers.put(probe())
         except Exception as error:  # noqa: BLE001 - a person must never meet a traceback
-            answers.put(
-                [found(check, "probe_broke", about, error=f"{type(error).__name__}: {error}")]
-            )
+            broke = f"{type(error).__name__}: {error}"
+            answers.put(found(check, "probe_broke", about, error=broke))
 
     threading.Thread(target=run, name=f"probe-{check}", daemon=True).start()
     try:
         return answers.get(timeout=timeout_s)
     except queue.Empty:
-        return [found(check, "probe_silent", about, seconds=round(timeout_s))]
+        return found(check, "probe_silent", about, seconds=round(timeout_s))
+
+
+def probe_settings(config: Path, model: type[Model]) -> Model | list[Finding]:
+    """The settings, or what is wrong with them."""
+
+    def read() -> Model | list[Finding]:
+        try:
+            return read_settings(config, model)
+        except SettingsError as error:
+            return [found("settings", "settings_wrong", problem=one) for one in error.problems]
+
+    answer = _within("settings", read)
+    return [answer] if isinstance(answer, Finding) else answer
 
 
 # --- service ---------------------------------------------------------------------------------
-
-
-StatusKind = TypeVar("StatusKind", bound=ServiceStatus)
 
 
 @dataclass(frozen=True)
@@ -121,13 +144,31 @@ def probe_service(
     directory: Path,
     kind: type[StatusKind],
     *,
-    is_alone: bool,
+    store: Path | None,
     now_us: int,
+    held: contextlib.ExitStack,
 ) -> Standing[StatusKind]:
-    """Ask the store's lock (`is_alone`), systemd, and the status file in `directory`.
+    """Ask the lock of the store, systemd, and the status file in `directory`.
 
-    Whatever of them says that the service is there counts: what runs is not disturbed.
+    Whatever of them says that the service is there counts: what runs is not disturbed, and one
+    that may be starting is not held up. Otherwise the store is ours until `held` is closed.
     """
+
+    def look() -> Standing[StatusKind]:
+        is_alone = held.enter_context(alone_with(store))
+        standing = _standing(unit, directory, kind, is_alone=is_alone, now_us=now_us)
+        if standing.is_busy:
+            held.close()
+        return standing
+
+    answer = _within("service", look)
+    # What cannot be looked at is not touched.
+    return Standing(answer, True, None) if isinstance(answer, Finding) else answer
+
+
+def _standing(
+    unit: str, directory: Path, kind: type[StatusKind], *, is_alone: bool, now_us: int
+) -> Standing[StatusKind]:
     systemd = ask_systemd(unit)
     state = "" if systemd is None else systemd.state
     status, why = None, ""

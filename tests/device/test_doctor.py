@@ -7,6 +7,7 @@ import datetime as dt
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -25,7 +26,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from paho.mqtt.enums import CallbackAPIVersion
 
+import device.cli
 import device.doctor
+import gateway.cli
 import process.probes
 from demo.stage import until
 from device.doctor import UNIT, examine
@@ -197,6 +200,42 @@ def test_a_probe_that_hangs_or_breaks_is_a_finding() -> None:
     broken = bounded("disk", lambda: [Finding("disk", str(1 // 0))])
     assert codes(broken) == {"probe_broke"}
     assert "ZeroDivisionError" in broken[0].means("en")
+
+
+def test_files_that_never_answer_hold_nothing_up_for_long(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A FIFO that nobody writes to is like a card that hangs."""
+    monkeypatch.setattr(process.probes._within, "__defaults__", ("", 0.3))
+    monkeypatch.setattr(process.probes.bounded, "__defaults__", ("", 0.3))
+    config = identity(authority, tmp_path)
+    (tmp_path / "run").mkdir()
+    for path, check in (
+        (tmp_path / "run" / "status.json", "service"),
+        (tmp_path / "identity.pem", "identity"),
+        (config, "settings"),
+    ):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+        findings = look(config)
+        assert (check, "probe_silent") in {(one.check, one.code) for one in findings}
+
+
+@pytest.mark.parametrize("hostile", [b"", b"\x00" * 5_000, b"[" * 5_000, bytes(range(256)) * 40])
+def test_no_content_of_any_file_brings_a_traceback(
+    authority: Authority, tmp_path: Path, hostile: bytes
+) -> None:
+    config = identity(authority, tmp_path)
+    (tmp_path / "run").mkdir()
+    path = begun(tmp_path)
+    for planted in (
+        *(tmp_path / "run" / "status.json", authority.ca_file, tmp_path / "identity.pem"),
+        *(path, Path(f"{path}-wal"), Path(f"{path}.lock"), config),
+    ):
+        planted.write_bytes(hostile)
+        findings = look(config)
+        assert findings
+        assert not codes(findings) & {"probe_broke", "probe_silent"}
 
 
 # --- identity ------------------------------------------------------------------------------------
@@ -836,7 +875,10 @@ def test_what_systemd_says_of_a_service_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, code: str, is_busy: bool
 ) -> None:
     systemd_says(tmp_path, monkeypatch, state)
-    standing = probe_service(UNIT, tmp_path, PostStatus, is_alone=True, now_us=uptime_us())
+    with contextlib.ExitStack() as held:
+        standing = probe_service(
+            UNIT, tmp_path, PostStatus, store=None, now_us=uptime_us(), held=held
+        )
     assert (standing.finding.code, standing.is_busy) == (code, is_busy)
 
 
@@ -885,3 +927,21 @@ def test_a_post_that_starts_meanwhile_waits_for_doctor_and_not_the_other_way_rou
     list(looking)
     with Path(f"{path}.lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# --- pages ---------------------------------------------------------------------------------------
+
+BLOCK = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_the_pages_name_commands_that_exist_and_the_same_in_both_languages() -> None:
+    indonesian, english = (
+        BLOCK.findall((ROOT / "docs" / f"doctor.{language}.md").read_text(encoding="utf-8"))
+        for language in ("id", "en")
+    )
+    assert indonesian == english
+    parsers = {"kentongan-device": device.cli._parser, "kentongan-gateway": gateway.cli._parser}
+    ours = [line.split() for block in english for line in block.splitlines() if "doctor" in line]
+    assert len(ours) == 3
+    for _, program, *arguments in ours:
+        parsers[Path(program).name]().parse_args(arguments)

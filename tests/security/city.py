@@ -199,7 +199,7 @@ class City:
         """Run the gateway and wait until it is on both brokers with its register."""
         self.run("gateway", "gateway.cli", "run", "--config", str(self.config))
         for word in ("event=link_up link=posts", "event=link_up link=mcc", "event=register_read"):
-            until(word, functools.partial(self._gateway_said, word))
+            until(word, functools.partial(self._gateway_said, word), 30.0)
 
     def _gateway_said(self, word: str) -> bool:
         return word in self.log_of("gateway")

@@ -248,6 +248,38 @@ def test_a_press_goes_through_three_hardened_services_and_the_answer_comes_back(
         assert host.show(unit, "NRestarts") == "0"
 
 
+def doctor(host: Host, name: str, file: str) -> dict[str, str]:
+    """What `doctor` finds, code -> verdict, asked by root as a technician does."""
+    config = f"/etc/kentongan/{file}"
+    done = host.run(f"kentongan-{name}", "doctor", "--config", config, "--json", "--quiet")
+    assert "Traceback" not in done.stdout + done.stderr
+    return {one["code"]: one["verdict"] for one in json.loads(done.stdout)["findings"]}
+
+
+def test_doctor_reads_what_hardened_services_say_and_asks_systemd(host: Host) -> None:
+    assert host.does("systemctl", "restart", "mosquitto.service")
+    install(host, "gateway", "gateway.toml", GATEWAY_SETTINGS)
+    install_post(host)
+    for name, file, unit in (("device", "post.toml", DEVICE), ("gateway", "gateway.toml", GATEWAY)):
+        host.until(partial(host.file(f"/run/kentongan-{name}/status.json").exists), 20)
+        before = host.show(unit, "MainPID")
+        beside = doctor(host, name, file)
+        assert beside["service_running"] == "ok"
+        assert beside["left_to_service"] == "skipped"
+        assert "denied" not in beside
+        assert host.show(unit, "MainPID") == before
+        assert host.does("systemctl", "stop", unit)
+        alone = doctor(host, name, file)
+        assert alone["service_stopped"] == "warning"
+        assert alone["pins_ok"] == "ok"
+        assert host.does("systemctl", "start", unit)
+    # As a file that root has put there for somebody else: the service cannot write it.
+    assert host.does("systemctl", "stop", DEVICE)
+    assert host.does("chown", "root:root", "/var/lib/kentongan/post.db")
+    assert host.does("chmod", "600", "/var/lib/kentongan/post.db")
+    assert doctor(host, "device", "post.toml")["denied"] == "failure"
+
+
 def test_install_may_be_repeated_and_leaves_a_running_post_alone(host: Host) -> None:
     first = host.run("kentongan-device", "install")
     assert first.returncode == 0
