@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command in ("install", "uninstall"):
-            return install.run(install.MCC, options, _problems)
+            check = partial(_problems, is_here=options.root == Path("/"))
+            return install.run(install.MCC, options, check)
         if options.command == "unpack":
             return _unpack(options)
         if options.command == "serve":
@@ -195,25 +197,18 @@ def _print(line: str) -> None:
     sys.stdout.flush()
 
 
-def _problems(path: Path) -> list[str]:
-    """What is wrong with the unit's environment file, a line each."""
-    from process.settings import parse_mqtt_url
+def _problems(path: Path, *, is_here: bool) -> list[str]:
+    """What is wrong with the settings, a line each; on this host, also what is not made yet."""
+    from mcc.settings import MccFile
+    from process.settings import SettingsError, read_settings
 
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        return [f"{path}: cannot be read: {error}"]
-    name, url = "KENTONGAN_MCC_URL", ""
-    for line in lines:
-        key, _, value = line.strip().partition("=")
-        if key == name:
-            url = value.strip().strip("\"'")
-    if not url:
-        return [f"{path}: {name} is missing: expected mqtt://host[:port] or mqtts://host[:port]"]
-    try:
-        parse_mqtt_url(url)
-    except ValueError as error:
-        return [f"{path}: {name}: {error}"]
+        settings = read_settings(path, MccFile)
+    except SettingsError as error:
+        return error.problems
+    if is_here and not settings.secret_file.is_file():
+        program = Path(sys.executable).absolute().parent / "kentongan-mcc"
+        return [f"not set up yet: sudo -u {install.USER} {program} setup --config {path}"]
     return []
 
 

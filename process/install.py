@@ -46,11 +46,13 @@ class InstallError(Exception):
 class Service:
     """What one program needs on its host: sources in the package, targets below the root.
 
-    `files` may be shared: one goes when the last service that lists it goes.
+    `units` are its processes. `files` may be shared: one goes when the last service that lists it
+    goes.
     """
 
     name: str
     settings: str
+    units: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
 
     @property
@@ -58,16 +60,17 @@ class Service:
         """The console script."""
         return f"kentongan-{self.name}"
 
-    @property
-    def unit(self) -> str:
-        """The name of its unit."""
-        return f"kentongan-{self.name}.service"
 
-
-DEVICE = Service("device", "post.toml", (_SYSUSERS, _PINS, _LOGS, _WATCHDOG))
-GATEWAY = Service("gateway", "gateway.toml", (_SYSUSERS, _PINS, _LOGS, _WATCHDOG))
+DEVICE = Service(
+    "device", "post.toml", ("kentongan-device.service",), (_SYSUSERS, _PINS, _LOGS, _WATCHDOG)
+)
+GATEWAY = Service(
+    "gateway", "gateway.toml", ("kentongan-gateway.service",), (_SYSUSERS, _PINS, _LOGS, _WATCHDOG)
+)
 # The host of a command centre is somebody's server: its logs and its watchdog stay as they are.
-MCC = Service("mcc", "mcc.env", (_SYSUSERS,))
+MCC = Service(
+    "mcc", "mcc.toml", ("kentongan-mcc-ingest.service", "kentongan-mcc-site.service"), (_SYSUSERS,)
+)
 SERVICES = (DEVICE, GATEWAY, MCC)
 
 
@@ -78,13 +81,13 @@ def add_commands(
     install = commands.add_parser(
         "install",
         help="lay units, user and limits on this host, and start",
-        description=f"Lay {service.unit} with its user and limits on this host; start it when"
+        description=f"Lay {_names(service)} with user and limits on this host; start when"
         f" /{SETTINGS_DIRECTORY}/{service.settings} passes its check. May be repeated.",
     )
     uninstall = commands.add_parser(
         "uninstall",
         help="stop, and take away what install laid",
-        description=f"Stop {service.unit} and take away what install laid.",
+        description=f"Stop {_names(service)} and take away what install laid.",
     )
     uninstall.add_argument("--purge", action="store_true", help="settings and data too")
     for command in (install, uninstall):
@@ -134,14 +137,19 @@ class _Host:
 
     def install(self, check: Check) -> int:
         service = self._service
-        unit = self._unit()  # before anything is written: it may refuse
+        units = self._units()  # before anything is written: it may refuse
         changed = {
             target
             for source, target in service.files
             if self._lay(target, _source(source).read_bytes())
         }
         self._make_user(changed)
-        unit_changed = self._lay(f"{UNITS_DIRECTORY}/{service.unit}", unit.encode())
+        anew = {
+            unit
+            for unit, text in units.items()
+            if self._lay(f"{UNITS_DIRECTORY}/{unit}", text.encode())
+        }
+        self._make_state()
         self._lay_example()
         self._guard_settings()
         if self._is_running:
@@ -159,10 +167,12 @@ class _Host:
             raise InstallError(
                 "\n".join(["not started; put this right and run it again:", *problems])
             )
-        self._start(anew=unit_changed)
+        for unit in service.units:
+            self._start(unit, anew=unit in anew)
         return 0
 
-    def _unit(self) -> str:
+    def _units(self) -> dict[str, str]:
+        """Each unit with its text, for the place where the program is."""
         program = _program(self._service)
         if not program.exists():
             raise InstallError(
@@ -181,8 +191,10 @@ class _Host:
             directory = Path("/") / directory.relative_to(self._root)
         if any(character.isspace() or character in "%$\"'\\" for character in str(directory)):
             raise InstallError(f"{directory}: a unit cannot name a directory with such letters")
-        unit = _source(f"systemd/{self._service.unit}").read_text()
-        return unit.replace(_UNIT_PROGRAMS, f"{directory}/")
+        return {
+            unit: _source(f"systemd/{unit}").read_text().replace(_UNIT_PROGRAMS, f"{directory}/")
+            for unit in self._service.units
+        }
 
     def _make_user(self, changed: set[str]) -> None:
         if os.geteuid() != 0:
@@ -193,6 +205,16 @@ class _Host:
         if not known or target in changed:
             self._call("systemd-sysusers", *self._root_option(), Path(target).name)
         self._say(f"{'kept' if known else 'made'} user {USER}")
+
+    def _make_state(self) -> None:
+        """The directory that the service may write, before anything is put there for it."""
+        ids, directory = self._ids(), self._root / STATE_DIRECTORY
+        if ids is None or os.geteuid() != 0 or directory.exists():
+            return
+        directory.mkdir(parents=True)
+        os.chown(directory, *ids)
+        directory.chmod(0o700)
+        self._say(f"made {self._shown(directory)}")
 
     def _lay_example(self) -> None:
         directory = self._settings.parent
@@ -236,8 +258,7 @@ class _Host:
             _run("udevadm", *command).returncode == 0 for command in commands
         )
 
-    def _start(self, *, anew: bool) -> None:
-        unit = self._service.unit
+    def _start(self, unit: str, *, anew: bool) -> None:
         self._call("systemctl", *self._root_option(), "enable", "--quiet", unit)
         self._say(f"enabled {unit}: it starts with the host")
         if not self._is_running:
@@ -255,22 +276,18 @@ class _Host:
     # --- uninstall -------------------------------------------------------------------------
 
     def uninstall(self, *, purge: bool) -> None:
-        unit = self._root / UNITS_DIRECTORY / self._service.unit
-        if unit.exists():
-            self._call(
-                "systemctl",
-                *self._root_option(),
-                "disable",
-                "--quiet",
-                *(("--now",) if self._is_running else ()),
-                self._service.unit,
-            )
-            unit.unlink()
-            self._say(f"stopped, disabled and removed {self._shown(unit)}")
+        for unit in self._service.units:
+            path = self._root / UNITS_DIRECTORY / unit
+            if not path.exists():
+                continue
+            now = ("--now",) if self._is_running else ()
+            self._call("systemctl", *self._root_option(), "disable", "--quiet", *now, unit)
+            path.unlink()
+            self._say(f"stopped, disabled and removed {self._shown(path)}")
         others = [
             service
             for service in SERVICES
-            if (self._root / UNITS_DIRECTORY / service.unit).exists()
+            if any((self._root / UNITS_DIRECTORY / unit).exists() for unit in service.units)
         ]
         needed = {target for service in others for _, target in service.files}
         for _, target in self._service.files:
@@ -294,8 +311,8 @@ class _Host:
             self._settings.unlink()
             self._say(f"removed {self._shown(self._settings)}")
         if others:
-            names = ", ".join(service.unit for service in others)
-            self._say(f"kept /{SETTINGS_DIRECTORY} and /{STATE_DIRECTORY}: {names} still uses them")
+            names = ", ".join(map(_names, others))
+            self._say(f"kept /{SETTINGS_DIRECTORY} and /{STATE_DIRECTORY}: {names} still there")
             return
         for name in (SETTINGS_DIRECTORY, STATE_DIRECTORY):
             directory = self._root / name
@@ -348,6 +365,10 @@ class _Host:
 
     def _say(self, line: str) -> None:
         sys.stdout.write(f"{line}\n")
+
+
+def _names(service: Service) -> str:
+    return " and ".join(service.units)
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:

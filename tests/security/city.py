@@ -18,9 +18,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import paho.mqtt.client as mqtt
 from cryptography import x509
@@ -32,7 +32,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from demo.stage import until
+from demo import stage
 from gateway import broker_config
 from gateway.attempts import Attempt, Attempts
 from gateway.identities import Authority, BrokerPlace, Identity, Issued
@@ -46,6 +46,13 @@ GATEWAY = "mlg-gw1"
 OTHER_GATEWAY = "mlg-gw2-posts"  # another gateway's place at the posts' broker: it reads all posts
 DAY_MS = 86_400_000
 SETTLED_S = 0.3  # loopback: what was to be delivered has been
+PATIENCE_S = 40.0  # of a test on a machine that has much else to do; nothing is promised by it
+T = TypeVar("T")
+
+
+def until(what: str, look: Callable[[], T | None], timeout_s: float = PATIENCE_S) -> T:
+    """`demo.stage.until`, with more patience."""
+    return stage.until(what, look, timeout_s)
 
 
 def wall_ms() -> int:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from demo.stage import until
 from gateway.core import FaultSeen
 from gateway.gate import Register
 from gateway.identities import DAY_MS, Authority, IdentitiesError, Identity
 from gateway.registrar import RENEWALS_MAX, Registrar
 from hardware.clock import Now
 from protocol.messages import Certificate, Renewal
+from tests.security.city import until
 from tests.security.test_identities import POST, WALL_MS, p256, request_of
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from demo.stage import until
 from gateway.identities import Authority, Identity
 from protocol.codec import encode
 from protocol.topics import Topics
-from tests.security.city import HONEST, OPERATOR, THIEF, City, Client, wall_ms
+from tests.security.city import HONEST, OPERATOR, THIEF, City, Client, until, wall_ms
 from tests.security.test_attacks import alarm
 
 TOPICS = Topics()

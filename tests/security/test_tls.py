@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 import gateway.identities
-from demo.stage import until
 from gateway.identities import Identity
 from process.core import LinkDown, LinkUp
 from process.link import Link, LinkSettings, TlsFiles
 from process.settings import parse_mqtt_url
-from tests.security.city import DAY_MS, HONEST, City, TlsBroker, wall_ms
+from tests.security.city import DAY_MS, HONEST, City, TlsBroker, until, wall_ms
 
 HALF_AN_HOUR_DAYS = 0.02
 

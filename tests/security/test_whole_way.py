@@ -14,13 +14,12 @@ import pytest
 from cryptography import x509
 
 import gateway.identities
-from demo.stage import until
 from gateway.broker_config import refresh
 from gateway.identities import Identity
 from hardware.panel import PanelError, ask
 from protocol.codec import encode
 from protocol.topics import Topics
-from tests.security.city import HONEST, OPERATOR, THIEF, City, Client, wall_ms
+from tests.security.city import HONEST, OPERATOR, THIEF, City, Client, until, wall_ms
 from tests.security.test_attacks import alarm
 
 TOPICS = Topics()
@@ -92,7 +91,7 @@ class Whole:
             return {}
 
     def until_lamp(self, meaning: str) -> None:
-        until(f"lamp {meaning}", lambda: self.status().get("lamp") == meaning, 20.0)
+        until(f"lamp {meaning}", lambda: self.status().get("lamp") == meaning)
 
 
 def test_a_press_goes_its_way_over_two_brokers_and_no_key_is_in_any_log(tmp_path: Path) -> None:
@@ -162,7 +161,7 @@ def test_a_certificate_is_renewed_over_the_link_and_the_new_key_never_leaves_the
         whole.identity.write_text(ending.whole)
         assert refresh(city.authority, wall_ms()) == []
         whole.start()
-        until("the new one", lambda: "event=certificate_renewed" in city.log_of("post"), 20.0)
+        until("the new one", lambda: "event=certificate_renewed" in city.log_of("post"))
         until("the register", lambda: "event=renewal_signed" in city.log_of("gateway"))
         renewed = whole.identity.read_text()
         old = x509.load_pem_x509_certificate(ending.certificate.encode())

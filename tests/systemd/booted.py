@@ -1,4 +1,4 @@
-"""The three services under a real systemd, with mock pins: what their units promise.
+"""The services under a real systemd, with mock pins: what their units promise.
 
 Run by `make test-systemd` (root; the first run makes a Debian system, half a minute or more).
 """
@@ -6,6 +6,7 @@ Run by `make test-systemd` (root; the first run makes a Debian system, half a mi
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 
 from tests.systemd.host import Host, bare_system, with_package
 
-DEVICE, GATEWAY, MCC = (f"kentongan-{name}.service" for name in ("device", "gateway", "mcc"))
+DEVICE, GATEWAY, INGEST, SITE = (
+    f"kentongan-{name}.service" for name in ("device", "gateway", "mcc-ingest", "mcc-site")
+)
 PANEL = "/run/kentongan-device/panel.sock"
 POST = f"""
 post_id = "mlg-test-rw01"
@@ -39,6 +42,23 @@ url = "mqtt://127.0.0.1:1883"
 url = "sqlite:////var/lib/kentongan/journal.db"
 [buzzer]
 pin = 24
+[control]
+socket = "/run/kentongan-gateway/control.sock"
+"""
+CENTRE_SETTINGS = """
+[mqtt]
+url = "mqtt://127.0.0.1:1883"
+"""
+# What an operator's click on the console does: the one door for what people do.
+ACKNOWLEDGE = """
+import sys
+from pathlib import Path
+from mcc.site import configure
+configure(Path("/etc/kentongan/mcc.toml"))
+from mcc.cases.actions import act
+from mcc.people.models import User
+siti = User.objects.create_user("siti", password=sys.argv[2], role="operator")
+act(siti, "acknowledge", alarm_id=sys.argv[1], address="127.0.0.1", screen="test")
 """
 # What a service may do, asked from inside its own sandbox; ExecStartPost= shares that.
 PROBE = """
@@ -228,24 +248,65 @@ def test_hardening_refuses_what_it_should_and_leaves_pins_and_serial(host: Host,
         assert found["serial port"] == "Operation not permitted"
 
 
-def test_a_press_goes_through_three_hardened_services_and_the_answer_comes_back(host: Host) -> None:
+def install_centre(host: Host) -> None:
+    """As its administrator does: lay, write the settings, set up, install again."""
+    host.file("/etc/kentongan").mkdir(exist_ok=True)
+    host.file("/etc/kentongan/mcc.toml").write_text(CENTRE_SETTINGS)
+    done = host.run("kentongan-mcc", "install")
+    assert done.returncode == 2
+    assert "not set up yet: sudo -u kentongan" in done.stderr
+    setup = "kentongan-mcc setup --config /etc/kentongan/mcc.toml --administrator admin"
+    done = as_service(host, "sh", "-c", f"echo kentongan-malam-1234 | {setup} --password-stdin")
+    assert done.returncode == 0, done.stderr
+    done = host.run("kentongan-mcc", "install")
+    assert done.returncode == 0, done.stderr + host.journal(INGEST) + host.journal(SITE)
+
+
+def as_service(host: Host, *command: str) -> subprocess.CompletedProcess[str]:
+    return host.run("runuser", "-u", "kentongan", "--", *command)
+
+
+def test_a_press_goes_through_all_hardened_services_and_the_answer_comes_back(host: Host) -> None:
     broker = "listener 1883 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"
     host.file("/etc/mosquitto/conf.d/loopback.conf").write_text(broker)
     assert host.does("systemctl", "restart", "mosquitto.service")
     install(host, "gateway", "gateway.toml", GATEWAY_SETTINGS)
-    install(host, "mcc", "mcc.env", "KENTONGAN_MCC_URL=mqtt://127.0.0.1:1883\n")
+    install_centre(host)
     install_post(host)
-    host.until(lambda: "armed" in host.show(DEVICE, "StatusText"), 30)
-    panel(host, "press3")
-    host.until(lambda: "mlg-test-rw01" in host.journal(MCC), 10)
-    alarm_id = json.loads(panel(host, "status"))["alarms"][0]["id"]
-    mcc = ("runuser", "-u", "kentongan", "--", "/opt/kentongan/bin/kentongan-mcc", "acknowledge")
-    place = ("--store", "/var/lib/kentongan/mcc.db", "--url", "mqtt://127.0.0.1:1883")
-    done = host.run(*mcc, alarm_id, "--operator", "Siti", *place)
+    host.until(lambda: "armed" in host.show(DEVICE, "StatusText"), 60)
+    page = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/').status)"
+    done = host.run("/opt/kentongan/bin/python", "-c", page)
+    assert done.stdout == "200\n", done.stderr + host.journal(SITE)
+    # A technician at the gateway, whose socket only root and the service's own user may use.
+    window = ("kentongan-gateway", "walk-test", "mlg-test-rw01", "--technician", "Ani", "--no-wait")
+    done = host.run(*window, "--config", "/etc/kentongan/gateway.toml")
     assert done.returncode == 0, done.stderr
-    host.until(lambda: "answered" in host.show(DEVICE, "StatusText"), 10)
-    for unit in (DEVICE, GATEWAY, MCC):
-        assert host.show(unit, "NRestarts") == "0"
+    assert "test window of mlg-test-rw01 open until" in done.stdout
+    host.until(lambda: json.loads(panel(host, "status"))["practice_until"] is not None, 10)
+    panel(host, "press3")
+    alarm_id = json.loads(panel(host, "status"))["alarms"][0]["id"]
+    host.until(lambda: '"state": "delivered"' in panel(host, "status"), 20)
+    acknowledge = ("/opt/kentongan/bin/python", "-c", ACKNOWLEDGE, alarm_id, "kentongan-malam-1234")
+    done = as_service(host, *acknowledge)
+    assert done.returncode == 0, done.stderr
+    host.until(lambda: "answered" in host.show(DEVICE, "StatusText"), 20)
+    card = ("kentongan-gateway", "card", alarm_id, "--config", "/etc/kentongan/gateway.toml")
+    host.until(lambda: host.run(*card).stdout.endswith("walk test passed\n"), 20)
+    for unit in (DEVICE, GATEWAY, INGEST, SITE):
+        assert host.show(unit, "NRestarts") == "0", host.journal(unit)
+        assert "Traceback" not in host.journal(unit)
+
+
+@pytest.mark.parametrize("unit", [INGEST, SITE])
+def test_a_centre_that_hangs_is_killed_and_started_anew(host: Host, unit: str) -> None:
+    install_centre(host)
+    amend(host, unit, "WatchdogSec=5s")
+    assert host.does("systemctl", "restart", unit)
+    host.until(lambda: is_active(host, unit), 30)
+    assert host.does("systemctl", "kill", "--signal=STOP", unit)
+    host.until(lambda: host.show(unit, "NRestarts") == "1", 30)
+    host.until(lambda: is_active(host, unit), 30)
+    assert "Watchdog timeout" in host.journal(unit)
 
 
 def doctor(host: Host, name: str, file: str) -> dict[str, str]:

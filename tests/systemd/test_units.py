@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from process.install import DEVICE, GATEWAY, MCC, Service
+from process.install import DEVICE, GATEWAY, SERVICES, Service
 from tests.systemd.staged import install
 
 EXPOSURE_MAX = 2.0
-ALL = pytest.mark.parametrize("service", [DEVICE, GATEWAY, MCC], ids=lambda one: str(one.name))
+UNITS = [(service, unit) for service in SERVICES for unit in service.units]
+ALL = pytest.mark.parametrize(("service", "unit"), UNITS, ids=[unit for _, unit in UNITS])
 
 
-def unit_of(service: Service, root: Path) -> Path:
+def laid(service: Service, root: Path, unit: str | None = None) -> Path:
     done = install(service, root)
     assert done.returncode == 0, done.stderr
-    return root / "etc/systemd/system" / service.unit
+    return root / "etc/systemd/system" / (unit or service.units[0])
 
 
 def keys(unit: Path) -> dict[str, list[str]]:
@@ -31,10 +32,12 @@ def keys(unit: Path) -> dict[str, list[str]]:
 
 
 @ALL
-def test_systemd_finds_nothing_to_say_about_a_unit(service: Service, tmp_path: Path) -> None:
-    unit = unit_of(service, tmp_path)
+def test_systemd_finds_nothing_to_say_about_a_unit(
+    service: Service, unit: str, tmp_path: Path
+) -> None:
+    path = laid(service, tmp_path, unit)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(unit)],
+        ["systemd-analyze", "verify", "--man=no", str(path)],
         capture_output=True,
         text=True,
         check=False,
@@ -44,11 +47,11 @@ def test_systemd_finds_nothing_to_say_about_a_unit(service: Service, tmp_path: P
 
 
 @ALL
-def test_the_exposure_of_a_unit_is_at_most_two(service: Service, tmp_path: Path) -> None:
-    unit = unit_of(service, tmp_path)
+def test_the_exposure_of_a_unit_is_at_most_two(service: Service, unit: str, tmp_path: Path) -> None:
+    path = laid(service, tmp_path, unit)
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager"]
     done = subprocess.run(
-        [*command, f"--threshold={EXPOSURE_MAX * 10:.0f}", str(unit)],
+        [*command, f"--threshold={EXPOSURE_MAX * 10:.0f}", str(path)],
         capture_output=True,
         text=True,
         check=False,
@@ -58,34 +61,36 @@ def test_the_exposure_of_a_unit_is_at_most_two(service: Service, tmp_path: Path)
 
 
 @ALL
-def test_nothing_ever_keeps_a_service_down(service: Service, tmp_path: Path) -> None:
-    unit = keys(unit_of(service, tmp_path))
-    assert unit["Restart"] == ["always"]
-    assert unit["StartLimitIntervalSec"] == ["0"]
-    assert unit["Type"] == ["notify"]
-    assert unit["WatchdogSec"] == ["20s"]
+def test_nothing_ever_keeps_a_service_down(service: Service, unit: str, tmp_path: Path) -> None:
+    found = keys(laid(service, tmp_path, unit))
+    assert found["Restart"] == ["always"]
+    assert found["StartLimitIntervalSec"] == ["0"]
+    assert found["Type"] == ["notify"]
+    assert found["WatchdogSec"] == ["20s"]
     traps = {"RestartPreventExitStatus", "ConditionPathExists", "StartLimitAction", "Requires"}
-    assert traps.isdisjoint(unit)
+    assert traps.isdisjoint(found)
 
 
 @ALL
-def test_no_service_waits_for_network_or_time(service: Service, tmp_path: Path) -> None:
-    unit = keys(unit_of(service, tmp_path))
-    waits = " ".join(unit.get("After", []) + unit.get("Wants", []))
+def test_no_service_waits_for_network_or_time(service: Service, unit: str, tmp_path: Path) -> None:
+    found = keys(laid(service, tmp_path, unit))
+    waits = " ".join(found.get("After", []) + found.get("Wants", []))
     assert "network" not in waits
     assert "time" not in waits
 
 
 @ALL
-def test_a_unit_runs_the_program_that_installed_it(service: Service, tmp_path: Path) -> None:
-    (start,) = keys(unit_of(service, tmp_path))["ExecStart"]
+def test_a_unit_runs_the_program_that_installed_it(
+    service: Service, unit: str, tmp_path: Path
+) -> None:
+    (start,) = keys(laid(service, tmp_path, unit))["ExecStart"]
     program = Path(start.split()[0])
     assert program.name == f"kentongan-{service.name}"
     assert program.exists()
 
 
 def test_a_post_may_use_pins_and_serial_ports_and_no_other_device(tmp_path: Path) -> None:
-    unit = keys(unit_of(DEVICE, tmp_path))
+    unit = keys(laid(DEVICE, tmp_path))
     assert unit["DevicePolicy"] == ["closed"]
     kinds = ["gpiochip", "ttyAMA", "ttyS", "ttyUSB", "ttyACM"]
     assert unit["DeviceAllow"] == [f"char-{kind} rw" for kind in kinds]
@@ -95,7 +100,7 @@ def test_a_post_may_use_pins_and_serial_ports_and_no_other_device(tmp_path: Path
 
 @pytest.mark.parametrize("service", [DEVICE, GATEWAY], ids=lambda one: str(one.name))
 def test_lgpio_may_make_its_fifo_in_the_runtime_directory(service: Service, tmp_path: Path) -> None:
-    unit = keys(unit_of(service, tmp_path))
+    unit = keys(laid(service, tmp_path))
     (directory,) = unit["RuntimeDirectory"]
     assert f"LG_WD=/run/{directory}" in unit["Environment"]
     assert unit["WorkingDirectory"] == [f"/run/{directory}"]
