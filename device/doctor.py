@@ -53,7 +53,7 @@ from protocol.values import timestamp, wall_ms
 if TYPE_CHECKING:
     from hardware.gps import Sample
 
-UNIT = install.DEVICE.unit
+(UNIT,) = install.DEVICE.units
 RUNTIME_DIRECTORY = Path("/run/kentongan-device")
 HARDWARE_S = 20.0
 GPS_S = 8.0

@@ -61,7 +61,7 @@ from protocol.messages import Answer, Command, CommandAnswer, PostState
 from protocol.topics import Topics
 from protocol.values import new_id, timestamp
 
-UNIT = install.GATEWAY.unit
+(UNIT,) = install.GATEWAY.units
 RUNTIME_DIRECTORY = Path("/run/kentongan-gateway")
 # The name in questions to a broker. It is nobody's: nobody subscribes to what is said to it.
 NOBODY = "kentongan-doctor"
