@@ -164,8 +164,11 @@ def _examine_machine(settings: PostFile, unit: Unit | None, *, write: bool) -> I
     store = Path(settings.store.path)
     yield from bounded("disk", lambda: probe_disk(store.absolute().parent, write=write))
     yield from bounded("outbox", lambda: probe_outbox(store))
-    if store.exists():
-        yield from bounded("outbox", lambda: probe_rights("outbox", unit, [str(store)], write=True))
+    yield from bounded("outbox", lambda: _outbox_rights(store, unit))
+
+
+def _outbox_rights(store: Path, unit: Unit | None) -> list[Finding]:
+    return probe_rights("outbox", unit, [str(store)] if store.exists() else [], write=True)
 
 
 def _network(settings: PostFile) -> Iterator[Finding]:

@@ -164,6 +164,8 @@ def _examine_machine(
         rights = functools.partial(probe_rights, "identity", unit, named, write=False, about=name)
         yield from bounded("identity", rights, name)
     yield from bounded("register", lambda: probe_register(settings.identities.directory, now))
+    directory = settings.identities.directory
+    yield from bounded("register", lambda: _register_rights(directory, unit))
     code = "clock_ok" if now.synchronised else "clock_unsynchronised"
     yield found("clock", code, at=timestamp(now.wall_ms))
     if journal is None:
@@ -171,10 +173,20 @@ def _examine_machine(
         return
     yield from bounded("disk", lambda: probe_disk(journal.absolute().parent, write=is_alone))
     yield from bounded("journal", lambda: probe_journal(journal, is_alone=is_alone), "", JOURNAL_S)
-    if journal.exists():
-        yield from bounded(
-            "journal", lambda: probe_rights("journal", unit, [str(journal)], write=True)
-        )
+    yield from bounded("journal", lambda: _journal_rights(journal, unit))
+
+
+def _journal_rights(journal: Path, unit: Unit | None) -> list[Finding]:
+    files = [str(journal)] if journal.exists() else []
+    return probe_rights("journal", unit, files, write=True)
+
+
+def _register_rights(directory: str | None, unit: Unit | None) -> list[Finding]:
+    """The gateway signs renewals and writes the list of revoked certificates."""
+    if directory is None:
+        return []
+    files = [str(Path(directory) / name) for name in ("ca.key", "register.db", "crl.pem")]
+    return probe_rights("register", unit, files, write=True)
 
 
 def _identity(settings: GatewayFile, name: str, now: Now) -> list[Finding]:
@@ -334,7 +346,8 @@ def probe_server(url: str) -> list[Finding]:
             if "meta" not in sa.inspect(connection).get_table_names():
                 return [found("journal", "journal_new")]
             may = connection.exec_driver_sql(
-                "SELECT NOT pg_is_in_recovery() AND has_table_privilege('alarms', 'INSERT, UPDATE')"
+                "SELECT NOT pg_is_in_recovery() AND has_table_privilege('alarms', 'INSERT')"
+                " AND has_table_privilege('alarms', 'UPDATE')"
             ).scalar_one()
             journal_id = connection.exec_driver_sql(
                 "SELECT value FROM meta WHERE key = 'journal_id'"

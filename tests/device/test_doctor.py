@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -53,8 +54,10 @@ from process.probes import (
 )
 from process.settings import Broker, TlsFiles
 from process.status import FRESH_US, StatusFile
-from protocol.messages import Presence
+from protocol.codec import decode_at, encode
+from protocol.messages import Answer, Health, Presence
 from protocol.topics import Topics
+from protocol.values import timestamp
 from tests.broker import Mosquitto
 from tests.faults.machine import fill, remount, small_disk
 from tests.security.city import HONEST, OPERATOR, City, foreign, wall_ms
@@ -267,9 +270,11 @@ def with_tls(
     return written(directory, text.replace("[hardware]", f"{tls}[hardware]"))
 
 
-def lasting(authority: Authority, days: float, *, since: float = -1) -> str:
+def lasting(
+    authority: Authority, days: float, *, since: float = -1, whose: Identity | None = None
+) -> str:
     """An identity of the authority that begins and ends so many days from now."""
-    whole = authority.provision(Identity(POST, "post"), wall_ms()).whole
+    whole = authority.provision(whose or Identity(POST, "post"), wall_ms()).whole
     was = x509.load_pem_x509_certificate(whole.encode())
     now = dt.datetime.now(dt.UTC)
     builder = x509.CertificateBuilder(
@@ -598,6 +603,84 @@ def test_a_broker_that_speaks_plain_where_tls_is_expected_is_named(
         assert bad(look(config)) == {"service_stopped", "tls_plain"}
 
 
+@contextlib.contextmanager
+def speaking_tls(identity_file: Path) -> Iterator[int]:
+    """A port that shakes hands with this identity, and says nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity_file)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    with contextlib.suppress(ssl.SSLError), server.accept()[0] as plain:
+                        context.wrap_socket(plain, server_side=True).recv(1)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+@pytest.mark.parametrize(
+    ("days", "since", "code"), [(-1, -30, "tls_expired"), (30, 1, "tls_not_yet")]
+)
+def test_a_broker_whose_certificate_is_over_is_named(
+    authority: Authority, tmp_path: Path, days: int, since: int, code: str
+) -> None:
+    identity(authority, tmp_path)
+    broker = Identity("broker", "broker", hosts=("localhost",))
+    file = tmp_path / "broker.pem"
+    file.write_text(lasting(authority, days, since=since, whose=broker))
+    with speaking_tls(file) as port:
+        url = f"mqtts://localhost:{port}"
+        config = with_tls(tmp_path, authority.ca_file, tmp_path / "identity.pem", url=url)
+        assert bad(look(config)) == {"service_stopped", code}
+
+
+def test_a_host_that_does_not_answer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process.probes, "CONNECT_S", 0.3)
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):  # a queue that is full: the kernel passes over whoever else knocks
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        findings = look(written(tmp_path, port=full.getsockname()[1]))
+    assert bad(findings) == {"service_stopped", "tcp_silent"}
+
+
+def test_a_gateway_with_another_time_is_named(tmp_path: Path) -> None:
+    topics = Topics()
+    with Mosquitto() as broker:
+        gateway_of_an_hour_ago = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+
+        def answer(client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
+            health = decode_at(topics.parse(message.topic), bytes(message.payload))
+            assert isinstance(health, Health)
+            said = Answer(
+                post=POST,
+                n=health.n,
+                connection=health.connection,
+                mcc_answers=True,
+                at=timestamp(wall_ms() - 3_600_000),
+            )
+            client.publish(topics.post(POST, "answer"), encode(said), qos=1)
+
+        gateway_of_an_hour_ago.on_message = answer
+        gateway_of_an_hour_ago.connect("127.0.0.1", broker.port)
+        gateway_of_an_hour_ago.subscribe(topics.post(POST, "health"), qos=1)
+        gateway_of_an_hour_ago.loop_start()
+        findings = look(written(tmp_path, port=broker.port))
+        gateway_of_an_hour_ago.disconnect()
+        gateway_of_an_hour_ago.loop_stop()
+    assert bad(findings) == {"service_stopped", "clock_differs"}
+    assert {"gateway_answers", "mcc_answers"} <= codes(findings)
+
+
 def test_a_broker_that_hangs_is_named(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -785,8 +868,6 @@ def test_the_heartbeat_of_doctor_leaves_the_post_offline_as_it_was(town: Town) -
         other.subscribe(topic)
         look(town.settings())
         until("a presence", lambda: other.received)
-        from protocol.codec import decode_at
-
         presence = decode_at(Topics().parse(topic), other.received[-1][1])
     assert isinstance(presence, Presence)
     assert not presence.online

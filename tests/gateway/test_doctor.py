@@ -21,7 +21,14 @@ import process.probes
 from demo.stage import until
 from gateway.broker_config import refresh
 from gateway.control import Control
-from gateway.doctor import NAMES_SHOWN_MAX, examine, probe_register, probe_session
+from gateway.doctor import (
+    NAMES_SHOWN_MAX,
+    examine,
+    probe_journal,
+    probe_register,
+    probe_server,
+    probe_session,
+)
 from gateway.identities import Authority, Identity
 from gateway.journal import Journal
 from gateway.settings import GatewayFile
@@ -34,7 +41,8 @@ from protocol.messages import Command
 from protocol.topics import Topics
 from protocol.values import new_id, timestamp
 from tests.broker import Mosquitto
-from tests.faults.machine import fill, small_disk
+from tests.faults.machine import fill, remount, small_disk
+from tests.postgresql import PostgreSQL
 from tests.security.city import GATEWAY, OPERATOR, TECHNICIAN, City, Client, wall_ms
 
 ROOT = Path(__file__).parents[2]
@@ -144,6 +152,20 @@ def test_a_journal_server_that_is_not_there_is_named_without_its_password(
     assert "geheim" not in "".join(one.means("en") for one in findings)
 
 
+def test_a_journal_on_a_server_is_looked_at_and_one_that_may_not_be_written_is_named() -> None:
+    with PostgreSQL() as server:
+        url = server.url("postgres")
+        assert codes(probe_server(url)) == {"journal_new"}
+        journal = Journal(url, lambda _: None)
+        journal.open()
+        journal.close(5)
+        assert codes(probe_server(url)) == {"journal_ok"}
+        server.sql("CREATE ROLE looker LOGIN")
+        server.sql("GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO looker")
+        as_looker = url.replace("//kentongan@", "//looker@")
+        assert codes(probe_server(as_looker)) == {"journal_not_writable"}
+
+
 # --- the journal ---------------------------------------------------------------------------------
 
 
@@ -189,6 +211,14 @@ def test_what_is_wrong_with_the_journal_is_named(tmp_path: Path, code: str) -> N
 def test_a_commit_that_found_the_journal_damaged_is_believed(tmp_path: Path) -> None:
     note(begun(tmp_path))
     assert defects(look(written(tmp_path))) == {"journal_damaged"}
+
+
+def test_a_journal_on_a_disk_that_takes_no_write_is_named(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1024) as disk:
+        path = begun(disk)
+        remount(disk, "ro")
+        assert codes(probe_journal(path, is_alone=True)) == {"journal_not_writable"}
+        assert codes(probe_journal(path, is_alone=False)) == {"journal_ok"}
 
 
 def test_a_full_disk_is_named_and_looking_leaves_nothing_there(tmp_path: Path) -> None:
