@@ -12,6 +12,8 @@ const el = (id) => document.getElementById(id);
 const screen = (sessionStorage.screen ??= crypto.randomUUID());
 const SCREEN_EVERY_MS = 5000;
 const SAID_MS = 9000;
+// Its pulse comes every 2 s.
+const INGEST_SILENT_S = 12;
 
 const desk = new Desk();
 let pulse = null; // the site's last word about its neighbours
@@ -683,7 +685,7 @@ function chain() {
   if (!pulse.database) links.push([gettext("Database"), null, "bad", gettext("does not answer")]);
   const ingest = pulse.processes.find((one) => one.name === "ingest");
   const age = aged(ingest?.age_s);
-  const dead = !ingest || age > 25;
+  const dead = !ingest || age > INGEST_SILENT_S;
   links.push([gettext("Ingest"), age, stale ? "unsure" : dead ? "bad" : "good", ingest ? "" : gettext("never seen")]);
   const up = ingest?.body.link_up;
   links.push([gettext("Broker"), age, stale || dead ? "unsure" : up ? "good" : "bad", up ? "" : ingest?.body.link_reason ?? ""]);

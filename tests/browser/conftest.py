@@ -1,0 +1,48 @@
+"""One Chromium and one city for all browser tests of a process; each test its own pages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.ground import Ground
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, without a screen."""
+    program = shutil.which("chromium")
+    assert program is not None, "the tests need Chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def city(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """The whole chain, running; shared, because starting it takes seconds."""
+    with Ground(tmp_path_factory.mktemp("city"), chromium) as running:
+        yield running
+
+
+@pytest.fixture
+def ground(city: Ground) -> Iterator[Ground]:
+    """The city with nothing open in it that this test did not open."""
+    yield city
+    city.forget_pages()
+    city.end_alarms()
