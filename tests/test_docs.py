@@ -49,3 +49,20 @@ def test_make_help_names_every_target_with_a_description() -> None:
     ).stdout
     for target in ("demo", "test", "lint", "bench"):
         assert f"make {target}" in said
+
+
+def test_every_test_that_a_page_names_as_proof_exists() -> None:
+    named = 0
+    for page in PAGES:
+        for file, test in re.findall(r"`(tests/[a-z_/]+\.py)::(test_\w+)`", page.read_text()):
+            named += 1
+            assert (ROOT / file).is_file(), f"{page.name} names {file}"
+            assert f"def {test}(" in (ROOT / file).read_text(), f"{page.name} names {file}::{test}"
+    assert named > 100
+
+
+def test_privacy_and_security_goes_through_all_thirteen_provisions() -> None:
+    text = (ROOT / "docs" / "privacy-and-security.md").read_text()
+    rows = re.findall(r"^\| \*\*[^|]+\*\* \((5\.\d+)\) \|([^|]+)\|([^|]+)\|$", text, re.MULTILINE)
+    assert [clause for clause, _, _ in rows] == [f"5.{n}" for n in range(1, 14)]
+    assert all("::test_" in proof or "`make " in proof for _, _, proof in rows)
