@@ -136,7 +136,7 @@ def examine(
         for finding in _network(settings):
             yield finding
             if finding.verdict == "failure":
-                failed = finding.check.upper()
+                failed = finding.check
         if failed is not None:
             yield from (left_after(check, failed) for check in ("mqtt", "gateway", "mcc"))
             return
@@ -214,7 +214,7 @@ def _what_the_service_hears(status: PostStatus | None) -> Iterator[Finding]:
         return
     if not status.connected:
         yield found("mqtt", "mqtt_down", unit=UNIT)
-        yield from (left_after(check, "MQTT") for check in ("gateway", "mcc"))
+        yield from (left_after(check, "mqtt") for check in ("gateway", "mcc"))
         return
     yield found("mqtt", "mqtt_ok", client=status.post)
     if not status.gateway_answers:
@@ -430,11 +430,11 @@ def probe_way(settings: PostFile) -> list[Finding]:
     with Session(link, (subscription,), dated=dated) as session:
         connected = session.connected()
         if connected.verdict != "ok":
-            return [connected, left_after("gateway", "MQTT"), left_after("mcc", "MQTT")]
+            return [connected, left_after("gateway", "mqtt"), left_after("mcc", "mqtt")]
         connection = session.link.connection
         if connection is None:
             lost = found("mqtt", "mqtt_cut", client=post)
-            return [lost, left_after("gateway", "MQTT"), left_after("mcc", "MQTT")]
+            return [lost, left_after("gateway", "mqtt"), left_after("mcc", "mqtt")]
         # The heartbeat makes us online at the gateway; this ends it at once, not after 90 s.
         gone = Presence(
             post=post,
@@ -448,7 +448,7 @@ def probe_way(settings: PostFile) -> list[Finding]:
         try:
             return [connected, *_ask_gateway(settings, session, connection, topics, clock)]
         except SessionEnded as ended:
-            return [ended.finding, left_after("gateway", "MQTT"), left_after("mcc", "MQTT")]
+            return [ended.finding, left_after("gateway", "mqtt"), left_after("mcc", "mqtt")]
 
 
 def _ask_gateway(

@@ -410,7 +410,7 @@ def _examine_link(
     for finding in probe_network(parse_mqtt_url(table.url), _files(table), dated=dated, about=name):
         yield finding
         if finding.verdict == "failure":
-            failed = finding.check.upper()
+            failed = finding.check
     if failed is not None:
         yield from (left_after(check, failed, name) for check in behind)
     elif is_alone:
@@ -435,7 +435,7 @@ def _what_the_service_hears(
     if status is None:
         yield left("mcc", UNIT)
     elif not is_up:
-        yield left_after("mcc", "MQTT")
+        yield left_after("mcc", "mqtt")
     else:
         yield found("mcc", "mcc_answers" if status.mcc_answers else "mcc_silent")
 
@@ -459,19 +459,19 @@ def probe_session(settings: GatewayFile, name: str) -> list[Finding]:
     with Session(link, subscriptions, dated=dated, about=name) as session:
         connected = session.connected()
         if connected.verdict != "ok":
-            return [connected, *(left_after(check, "MQTT", name) for check in behind)]
+            return [connected, *(left_after(check, "mqtt", name) for check in behind)]
         try:
             if name == POSTS_LINK:
                 if not _posts_broker_delivers(session, topics):
                     deaf = found("mqtt", "mqtt_not_heard", name, client=link.client_id)
-                    return [deaf, left_after("rules", "MQTT", name)]
+                    return [deaf, left_after("rules", "mqtt", name)]
                 return [connected, _refuses(session, topics, name)]
             _ask_mcc_broker(session, topics)
             beats = _beats(settings, session, topics)
             # Last: mosquitto 2.0.11 closes a connection that it has refused something.
             return [connected, _refuses(session, topics, name), *beats]
         except SessionEnded as ended:
-            return [ended.finding, *(left_after(check, "MQTT", name) for check in behind)]
+            return [ended.finding, *(left_after(check, "mqtt", name) for check in behind)]
 
 
 def _posts_broker_delivers(session: Session, topics: Topics) -> bool:

@@ -251,5 +251,5 @@ def sample(device: str, baud: int, seconds: float) -> Sample:
                     place = verdict or place
     except (serial.SerialException, termios.error, TypeError, ValueError) as error:
         # SerialException is an OSError without its number; the others pyserial lets out.
-        raise OSError(str(error)) from error
+        raise OSError(getattr(error, "strerror", None) or str(error)) from error
     return Sample(received_bytes, reader.framer.sentences, place)

@@ -37,11 +37,11 @@ class Finding:
 
     def means(self, language: Language) -> str:
         """What was found."""
-        return _filled(TEXTS[self.code].means[language], self.facts)
+        return _filled(TEXTS[self.code].means[language], self.facts, language)
 
     def do(self, language: Language) -> str:
         """What is to be done about it; empty where nothing is."""
-        return _filled(TEXTS[self.code].do[language], self.facts)
+        return _filled(TEXTS[self.code].do[language], self.facts, language)
 
 
 def found(check: str, code: str, about: str = "", **facts: Fact) -> Finding:
@@ -125,8 +125,10 @@ def page(language: Language) -> str:
     return "\n".join(rows)
 
 
-def _filled(text: str, facts: Mapping[str, Fact]) -> str:
+def _filled(text: str, facts: Mapping[str, Fact], language: Language) -> str:
     shown = {name: _printable(fact) for name, fact in facts.items()}
+    if (after := shown.get("after")) in CHECKS:
+        shown["after"] = CHECKS[after][language]
     return text.format_map(shown)
 
 

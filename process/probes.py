@@ -516,7 +516,7 @@ def probe_network(
     failed: str | None = None
     for check, probe in steps:
         if failed is not None:
-            yield left_after(check, failed.upper(), about)
+            yield left_after(check, failed, about)
             continue
         findings = bounded(check, probe, about, DNS_S if check == "dns" else PROBE_S)
         if check == "dns" and any(one.code == "probe_silent" for one in findings):

@@ -106,6 +106,12 @@ def test_a_finding_is_said_in_both_languages_with_what_to_do() -> None:
     assert summary([finding, finding], "id") == "GAGAL 2"
 
 
+def test_what_comes_before_is_named_in_the_language_of_the_rest() -> None:
+    finding = found("lamp", "left_after", after="pins")
+    assert "(pin)" in finding.means("id")
+    assert "(pins)" in finding.means("en")
+
+
 def test_what_a_hostile_broker_says_stays_one_short_line_without_a_password() -> None:
     words = "x\n\x1b[2J mqtt://user:geheim@host/ {host} " + "y" * 10_000
     (line, _) = lines(found("mqtt", "mqtt_lost", why=words), "en")
