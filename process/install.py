@@ -69,7 +69,14 @@ GATEWAY = Service(
 )
 # The host of a command centre is somebody's server: its logs and its watchdog stay as they are.
 MCC = Service(
-    "mcc", "mcc.toml", ("kentongan-mcc-ingest.service", "kentongan-mcc-site.service"), (_SYSUSERS,)
+    "mcc",
+    "mcc.toml",
+    (
+        "kentongan-mcc-ingest.service",
+        "kentongan-mcc-site.service",
+        "kentongan-mcc-escalate.service",
+    ),
+    (_SYSUSERS,),
 )
 SERVICES = (DEVICE, GATEWAY, MCC)
 

@@ -60,6 +60,8 @@ def _redrawn(sent: bytes) -> bytes:
         # The orientation is in the metadata, which is left behind.
         upright = ImageOps.exif_transpose(image).convert("RGB")
         upright.thumbnail((SIDE_PIXELS_MAX, SIDE_PIXELS_MAX))
+        # Pillow would write a comment that it has read.
+        upright.info.clear()
         out = io.BytesIO()
         upright.save(out, "JPEG", quality=_QUALITY, optimize=True)
     return out.getvalue()

@@ -20,7 +20,7 @@ DONE, WRONG, BROKEN = 0, 2, 70
 _TRIES = 3
 PASSWORD_BYTES_MAX = 1_024
 
-COMMANDS = frozenset(("ingest", "check", "setup", "backup", "restore"))
+COMMANDS = frozenset(("ingest", "escalate", "check", "setup", "backup", "restore"))
 
 
 class _Wrong(Exception):
@@ -30,6 +30,7 @@ class _Wrong(Exception):
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare them."""
     _command(commands, "ingest", "hear the gateways, keep what they say, send what operators do")
+    _command(commands, "escalate", "tell people of calls that nobody answers")
     _command(commands, "check", "validate the settings and print what would run")
     setup = _command(
         commands, "setup", "make or update the database, the secret, the first account"
@@ -63,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
         match options.command:
             case "check":
                 return _check(options.config, settings)
+            case "escalate":
+                return _escalate(options.config, settings)
             case "setup":
                 return _setup(options, settings)
             case "backup" | "restore":
@@ -161,6 +164,14 @@ def _ingest(config: Path, settings: MccFile) -> int:
     if broken is not None:
         _say(broken)
         return BROKEN
+    return DONE
+
+
+def _escalate(config: Path, settings: MccFile) -> int:
+    configure(config, settings)
+    from mcc.escalation.worker import run
+
+    run(settings)
     return DONE
 
 

@@ -81,6 +81,7 @@ INSTALLED_APPS = [
     "mcc.registers",
     "mcc.cases",
     "mcc.console",
+    "mcc.escalation",
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -28,6 +28,7 @@ BY_RIGHT: dict[str, tuple[str, ...]] = {
     "admin/registers/post/": ("admin",),
     "admin/registers/": ("admin",),
     "admin/": ("admin",),
+    "shift/": ("console",),
     "phone/": ("console", "phone"),
     "picture": ("console", "phone"),
     "stream": ("console", "phone"),

@@ -1,0 +1,200 @@
+"""`kentongan-mcc escalate`: looks once a second, writes what is due, sends what is written.
+
+It wires; the ladder decides who is due, the desk who gets a row. A target that hangs holds up no
+other one, and nothing holds up the looking. Another worker may run beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
+
+from django.db import Error, connections
+
+from mcc.cases.models import Process
+from mcc.escalation import desk
+from mcc.escalation.ladder import Ladder, Now
+from mcc.escalation.words import Message, message
+from mcc.people.models import Screen
+from mcc.people.shifts import MANNING, on_shift
+from mcc.people.watch import NAMES, Ages, FaultName, ScreenSeen, faults
+from mcc.settings import MccFile
+from process.log import log
+from process.notify import Notifier
+
+PROCESS = "escalate"
+LOOK_EVERY_S = 1.0
+FORGET_EVERY_S = 3_600.0
+# Targets that are sent to at once.
+SENDERS_MAX = 8
+# How long an end waits for what is being sent.
+STOP_S = 5.0
+
+
+class Worker:
+    """One worker of this command centre. `run()` until `stop()`."""
+
+    def __init__(self, settings: MccFile) -> None:
+        self._settings = settings
+        self._ladder = Ladder(settings.escalation)
+        self._targets = desk.targets(settings.escalation)
+        self._ages = Ages()
+        self._stopping = threading.Event()
+        self._pool = ThreadPoolExecutor(SENDERS_MAX, thread_name_prefix="notice")
+        self._sending: dict[str, Future[None]] = {}
+        self._forget_at_s = 0.0
+        self._trouble = ""
+
+    def run(self, notifier: Notifier) -> None:
+        """Look until the end; a database that does not answer is asked again."""
+        log("escalation_started", targets=len(self._targets))
+        notifier.ready("looking")
+        feed = notifier.feeding(lambda: None)
+        fed_s = 0.0
+        while not self._stopping.is_set():
+            self._look_once()
+            if time.monotonic() - fed_s >= 2.0:
+                feed()
+                fed_s = time.monotonic()
+            self._stopping.wait(LOOK_EVERY_S)
+        notifier.stopping()
+        self._end()
+
+    def stop(self) -> None:
+        """Ask for the end; from any thread or signal handler."""
+        self._stopping.set()
+
+    def _look_once(self) -> None:
+        try:
+            self.look(Now(time.monotonic(), time.time_ns() // 1_000_000))
+        except Error as error:
+            words = str(error).strip()
+            if words != self._trouble:
+                log("database_away", level="error", why=words)
+            self._trouble = words
+        else:
+            self._trouble = ""
+        finally:
+            connections.close_all()
+
+    def look(self, now: Now) -> None:
+        """See what is unanswered and what is wrong; write and send what is due.
+
+        Raises:
+            django.db.Error: the database does not answer; nothing is half done.
+        """
+        if now.mono_s >= self._forget_at_s:
+            desk.drop_targets(self._targets, now.wall_ms)
+            desk.forget_settled()
+            _clear_sessions()
+            self._forget_at_s = now.mono_s + FORGET_EVERY_S
+        self._beat(now)
+        desk.set_faults(self._faults(now).items(), NAMES)
+        calls = desk.unanswered()
+        if not calls:
+            desk.mend_without_target()
+        rises = self._ladder.rises([*calls, *desk.mine()], now)
+        desk.write(rises, self._settings.escalation, now.wall_ms)
+        for target in desk.waiting_targets(now.wall_ms):
+            running = self._sending.get(target)
+            if target in self._targets and (running is None or running.done()):
+                self._sending[target] = self._pool.submit(
+                    self._deliver, self._targets[target], now.wall_ms
+                )
+
+    def _faults(self, now: Now) -> dict[FaultName, str]:
+        rows = list(Screen.objects.select_related("user"))
+        ages = self._ages.of(
+            {row.screen_id: row.seen_ms for row in rows}, mono_s=now.mono_s, wall_ms=now.wall_ms
+        )
+        screens = [
+            ScreenSeen(
+                age_s=ages[row.screen_id],
+                sound=row.sound,
+                may_answer=row.user.is_active and row.user.role in MANNING,
+            )
+            for row in rows
+        ]
+        silent_s = self._settings.people.screen_silent_s
+        return dict(faults(len(on_shift(now.wall_ms)), screens, silent_s=silent_s))
+
+    def _beat(self, now: Now) -> None:
+        row, made = Process.objects.get_or_create(name=PROCESS, defaults={"at_ms": now.wall_ms})
+        if not made:
+            Process.objects.filter(name=PROCESS).update(beat=row.beat + 1, at_ms=now.wall_ms)
+
+    def _deliver(self, target: desk.Target, now_ms: int) -> None:
+        """On a thread of the pool: claim, send, note."""
+        try:
+            notices = desk.claim(target.digest, now_ms)
+            if notices:
+                delivered = send(target, message(notices, now_ms))
+                desk.settle(notices, delivered=delivered, now_ms=now_ms)
+                log(
+                    "notice_sent" if delivered else "notice_not_sent",
+                    level="info" if delivered else "warning",
+                    to=target.label,
+                    calls=len(notices),
+                    attempt=max(one.attempts for one in notices),
+                )
+        except Error as error:
+            # Claimed and not noted: the lease ends, and it is tried again.
+            log("notice_not_noted", level="error", to=target.label, why=str(error).strip())
+        finally:
+            connections.close_all()
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether something is being sent."""
+        return any(not one.done() for one in self._sending.values())
+
+    def finish(self, within_s: float = STOP_S) -> None:
+        """Wait for what is being sent."""
+        until_s = time.monotonic() + within_s
+        for running in self._sending.values():
+            try:
+                running.result(max(0.0, until_s - time.monotonic()))
+            except TimeoutError:
+                log("notice_left", level="warning")
+
+    def _end(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.finish()
+        log("escalation_ended")
+
+
+def send(target: desk.Target, what: Message) -> bool:
+    """Whether the target's service has taken the message."""
+    import apprise
+
+    sender = apprise.Apprise()
+    if not sender.add(target.url):
+        return False
+    try:
+        return bool(sender.notify(title=what.title, body=what.body))
+    # Whatever a service's module raises, it has told nobody.
+    except Exception as error:  # noqa: BLE001
+        log("notice_raised", level="error", to=target.label, why=type(error).__name__)
+        return False
+
+
+def run(settings: MccFile) -> None:
+    """Work until SIGTERM. Django is configured. Call from the main thread."""
+    worker = Worker(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: worker.stop())
+    worker.run(Notifier.from_environment())
+    if worker.is_sending:
+        # A service that does not answer must not hold up the end of the process.
+        os._exit(0)
+
+
+def _clear_sessions() -> None:
+    """Sessions that are over: nobody else deletes them."""
+    from django.conf import settings
+
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()

@@ -1,0 +1,38 @@
+"""How the plain pages show times and states."""
+
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+from django import template
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+register = template.Library()
+_STATES = {
+    "raised": _("raised"),
+    "received": _("received"),
+    "delivered": _("delivered"),
+    "acknowledged": _("acknowledged"),
+    "dispatched": _("unit sent"),
+    "resolved": _("over"),
+    "silent": _("silent"),
+    "unknown": _("unknown"),
+    "online": _("online"),
+}
+
+
+@register.filter
+def clock(at_ms: int | None) -> str:
+    """Unix milliseconds as people here read them: day, time, WIB."""
+    if at_ms is None:
+        return ""
+    at = dt.datetime.fromtimestamp(at_ms / 1000, ZoneInfo(settings.TIME_ZONE))
+    return f"{at:%d-%m-%Y %H:%M:%S} WIB"
+
+
+@register.filter
+def state_word(state: str) -> str:
+    """A state in the language of the page."""
+    return str(_STATES.get(state, state))
