@@ -23,6 +23,7 @@ from hardware.panel import PanelError, ask
 POST_ID = "mlg-lowokwaru-dinoyo-rw05"
 GATEWAY_ID = "mlg-gw1"
 STOP_S = 5.0
+START_S = 30.0  # a machine that runs a test on each core takes its time to start one more process
 T = TypeVar("T")
 
 
@@ -98,7 +99,7 @@ class Stage:
     def start_post(self) -> None:
         """Start the post and wait until it listens."""
         self.start_as("post", "device.cli", "run", "--config", str(self.directory / "post.toml"))
-        until("the post listens", lambda: self.status().get("listening"))
+        until("the post listens", lambda: self.status().get("listening"), START_S)
 
     def start_gateway(self) -> None:
         """Start the gateway."""

@@ -121,7 +121,7 @@ class Service:
         self._buzzer = Buzzer(self._pins, settings.buzzer.pin)
         self._closing = threading.Event()
         self._outbox = Outbox(Path(settings.store.path), self._deliver_surely)
-        loaded = self._outbox.open()
+        self._loaded = loaded = self._outbox.open()
         self._writes = Writes(self._clock.now().uptime_us)
         self._notifier = Notifier.from_environment()
         self._status_file = StatusFile.from_environment()
@@ -148,8 +148,6 @@ class Service:
             tamper_closed=levels.get("tamper"),
             mains_closed=levels.get("mains"),
         )
-        if loaded.fault is not None:
-            self._deliver(loaded)
         self._link = Link(
             LINK,
             _link_settings(settings.post_id, settings.mqtt),
@@ -249,9 +247,7 @@ class Service:
     def run(self) -> int:
         """Be the post until SIGTERM; the exit code, `EXIT_RESTART` when it must start anew."""
         stop_on_signals(self._queue)
-        # Not a Tick, which would say that no edge waits: some may have come while the disk opened.
-        for effect in self._core.handle(None, self._clock.now()):
-            self._perform(effect)
+        self._begin()
         log("listening", post=self._settings.post_id, firmware=self._firmware)
         self._notifier.ready(f"listening, lamp: {self._core.lamp}")
         self._link.start()
@@ -273,6 +269,14 @@ class Service:
             log("restarting", level="error", why=wrong)
         self._close()
         return 0 if wrong is None else EXIT_RESTART
+
+    def _begin(self) -> None:
+        """What the outbox said at first goes before all that it may have said since.
+
+        Nor is it a Tick, which would say that no edge waits: some may have come meanwhile.
+        """
+        for effect in self._core.handle(self._loaded, self._clock.now()):
+            self._perform(effect)
 
     def _read(self, event: object) -> object | None:
         match event:

@@ -21,6 +21,7 @@ from device.settings import (
 )
 from hardware.clock import Now, SystemClock
 from process.core import Tick
+from tests.device.test_outbox import held
 
 
 class SteppedClock(SystemClock):
@@ -142,3 +143,25 @@ def test_what_is_pressed_while_a_slow_disk_opens_is_a_call(
         service._core.handle(event, service._clock.now())
     service._core.handle(Tick(), service._clock.now())
     assert len(service._core.held) == 1
+
+
+def test_a_disk_that_answers_between_giving_up_and_the_beginning_is_no_fault_for_ever(
+    disk: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = held()
+
+    def given_up(outbox: Outbox) -> Loaded:
+        outbox._thread.start()
+        outbox._deliver(Loaded((one,)))
+        return Loaded((), "disk_hanging", unread=True)
+
+    monkeypatch.setattr(Outbox, "open", given_up)
+    service = post(tmp_path)
+    service._begin()
+    while isinstance(event := service._queue.take(0.5), Loaded):
+        service._core.handle(event, service._clock.now())
+    wait(service, 6)
+    take_answer(service)
+    assert [held for held, _ in service._core.held] == [one]
+    assert not service._core._unread
+    assert service._core.listening

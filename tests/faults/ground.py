@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from demo.broker import dying_with_us
-from demo.stage import Stage, until
+from demo.stage import START_S, Stage, until
 from hardware.panel import PanelError
 from mcc.store import Store
 from protocol.messages import Command
@@ -99,7 +99,7 @@ class Part(Stage):
         config = str(self.directory / "post.toml")
         self.wanted = True
         self.start_as("post", "device.cli", "run", "--config", config)
-        until("the panel answers", self.status)
+        until("the panel answers", self.status, START_S)
 
     def end(self, how: Literal["kill -9", "SIGTERM"] = "kill -9") -> None:
         """Take it away, until `start`."""
