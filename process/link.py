@@ -510,6 +510,9 @@ class _Session:
             link.turned_s = now_s = time.monotonic()
             if readable:
                 client.loop_read()
+                # Paho gathers a packet of any size that a broker announces, up to 256 MiB.
+                if client._in_packet["remaining_length"] > PACKET_BYTES_MAX:
+                    return f"the broker sends a packet of over {PACKET_BYTES_MAX} bytes"
             self._hand_over(client, now_s)
             self._send(client, now_s)
             if client.want_write():

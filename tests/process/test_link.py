@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -447,6 +448,19 @@ def test_an_oversize_message_is_counted_and_cut_off(
         assert owner.next(Received).topic == "t/fits"
         assert owner.link.counts.oversize == 1
         assert "event=message_oversize link=posts topic=t/big" in capsys.readouterr().err
+
+
+def test_a_broker_that_announces_an_endless_packet_is_left() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"mqtt://127.0.0.1:{listener.getsockname()[1]}"
+        with Owner(url, EVERYTHING) as owner:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(WAIT_S)
+                connection.recv(1024)
+                connection.sendall(b"\x30\xff\xff\xff\x7f" + bytes(1024))  # PUBLISH of 256 MiB
+                down = owner.next(LinkDown)
+                assert down.reason == "the broker sends a packet of over 65536 bytes"
 
 
 def test_an_exception_of_the_owner_costs_one_connection_and_no_more(
