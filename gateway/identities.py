@@ -802,6 +802,8 @@ class Authority:
         return int(self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
     def _find(self, name: str) -> Identity | None:
+        if not re.match(NAME_PATTERN, name):
+            return None  # nobody can have it, and it may not even be text that SQLite takes
         row = self._db.execute("SELECT * FROM identities WHERE name = ?", (name,)).fetchone()
         return None if row is None else _identity(row)
 

@@ -219,6 +219,8 @@ def test_a_register_of_a_newer_program_is_left_alone_and_that_is_said(tmp_path: 
         (["maintain", POST, "--until", "2020-03-01T15:00Z", "--by", "A"], "within 72 hours"),
         (["retire", "mlg-gw1", "--by", "A"], "is not in the register"),
         (["life", "nobody"], "is not in the register"),
+        (["life", "\udcff"], "is not in the register"),
+        (["retire", "\udcff", "--by", "A"], "is not in the register"),
     ],
 )
 def test_a_mistake_is_said_in_a_line_and_changes_nothing(

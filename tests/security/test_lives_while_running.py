@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from protocol.codec import encode
 from protocol.topics import Topics
-from tests.security.city import HONEST, OPERATOR, THIEF, City, Client, until
+from tests.security.city import (
+    HONEST,
+    OPERATOR,
+    TECHNICIAN,
+    THIEF,
+    VIEWER,
+    City,
+    Client,
+    until,
+)
 from tests.security.test_attacks import alarm, health
 
 TOPICS = Topics()
@@ -73,3 +84,39 @@ def test_rename_move_maintain_and_retire_reach_a_running_gateway(tmp_path: Path)
         back.close()
         assert other.ended is None  # nobody else noticed
         assert "Traceback" not in city.log_of("gateway")
+
+
+def test_a_technicians_own_console_opens_and_closes_a_window_and_a_viewers_does_not(
+    tmp_path: Path,
+) -> None:
+    with City(tmp_path) as city, city.client(HONEST) as post:
+        post.publish(TOPICS.post(HONEST, "health"), encode(health(HONEST)))
+        post.subscribe(TOPICS.post(HONEST, "state"))
+
+        def told(who: str, *words: str) -> subprocess.CompletedProcess[str]:
+            tls = ("--ca", city.ca, "--certificate", str(city.certificates[who]))
+            at = ("--url", city.mcc_broker.url, "--store", str(tmp_path / f"{who}.db"), *tls)
+            return subprocess.run(
+                [sys.executable, "-m", "mcc.cli", *words, "--console", who, *at],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+                env=city.environment(),
+            )
+
+        def window() -> object:
+            documents = [json.loads(payload) for _, payload in post.received if payload]
+            return documents[-1].get("test_window") if documents else None
+
+        ani = ("--operator", "Ani")
+        done = told(TECHNICIAN, "open-test", HONEST, "--minutes", "10", *ani)
+        assert done.returncode == 0, done.stderr
+        until("the post reads of it", window)
+        done = told(VIEWER, "close-test", HONEST, *ani)
+        assert done.returncode != 0
+        assert "Traceback" not in done.stderr
+        assert window()
+        done = told(TECHNICIAN, "close-test", HONEST, *ani)
+        assert done.returncode == 0, done.stderr
+        until("the post reads that it is over", lambda: window() is None)
