@@ -11,6 +11,7 @@ import msgspec
 
 from device.settings import PostFile
 from gateway.settings import GatewayFile
+from mcc.settings import MccFile
 from process.settings import PROBLEMS_MAX, SettingsError, describe_settings, read_settings
 from tests.fuzz.mutations import spoil_bytes
 
@@ -18,6 +19,7 @@ EXAMPLES = Path(__file__).parents[2] / "config"
 MODELS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("post.toml", PostFile),
     ("gateway.toml", GatewayFile),
+    ("mcc.toml", MccFile),
 )
 VALUES = (
     "true",
@@ -73,7 +75,7 @@ def _spoilt(example: str, chance: Random) -> bytes:
     whole = re.sub(r"^#(?=[a-z_]+ = )", "", example, flags=re.MULTILINE)
     # With every key in force, these are the values that go together.
     whole = whole.replace('"mqtt://', '"mqtts://').replace('pins = "lgpio"', 'pins = "mock"')
-    lines = re.sub(r"^chip = .*\n", "", whole, flags=re.MULTILINE).split("\n")
+    lines = re.sub(r"^(?:chip|pmtiles) = .*\n", "", whole, flags=re.MULTILINE).split("\n")
     for _ in range(chance.randint(1, 4)):
         at = chance.randrange(len(lines))
         match chance.randrange(5):
