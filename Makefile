@@ -8,7 +8,7 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults soak test test-systemd lint fuzz schemas drawings doctor-pages sbom bench clean packages vendor words
+.PHONY: help demo faults simulate soak test test-systemd lint fuzz schemas drawings doctor-pages sbom bench clean packages vendor words
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,12 @@ faults: packages $(VENV)/dev.stamp ## the fault table on real processes, 200 kil
 
 soak: packages $(VENV)/dev.stamp ## the same for hours: 4,000 kills
 	KENTONGAN_FAULT_SCALE=400 KENTONGAN_FAULT_KILLS=4000 $(ROWS)
+
+# SEED=N replays that one, with its whole trace.
+SEEDS ?= 10000
+FIRST ?= 1
+simulate: $(VENV)/dev.stamp ## days under every fault: SEEDS=10000 of them from FIRST=1, or one SEED=N
+	@$(BIN)/python -m simulation $(if $(SEED),--seed $(SEED) --trace,--seeds $(SEEDS) --first $(FIRST))
 
 schemas: $(VENV)/dev.stamp ## write docs/protocol/ from the code
 	$(BIN)/python -m protocol.schema docs/protocol

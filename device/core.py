@@ -595,9 +595,7 @@ class Post:
 
     def _raise_excess(self, now: Now) -> None:
         """Calls that came too late to be seen become an alarm of their own, in one write."""
-        for track in tuple(self._tracks.values()):
-            if track.held.excess == 0:
-                continue
+        for track in [track for track in self._tracks.values() if track.held.excess]:
             if sum(not t.held.over for t in self._tracks.values()) >= UNRESOLVED_MAX:
                 return
             alarm_id = excess_id(track.held, self._new_id)
@@ -731,6 +729,8 @@ class Post:
 
     def _forget(self, now: Now) -> None:
         """Drop what is over: confirmed to the gateway, and no longer listed by it."""
+        if not self._tracks:
+            return
         done = [
             t
             for t in self._tracks.values()
@@ -934,17 +934,16 @@ class Post:
 
         A call that nobody has answered is never outshone by an older one that was.
         """
-        told = [t.told.state for t in self._tracks.values() if t.told is not None]
-        foreign = [one.state for one in self._foreign.values()]
-        states = [state for state in (*told, *foreign) if state != "resolved"]
-        unanswered = any(not is_answered(state) for state in states) or any(
-            t.told is not None and _cries(t.told) for t in self._tracks.values()
-        )
-        if states and not unanswered:
+        crying = [t for t in self._tracks.values() if t.told is not None and _cries(t.told)]
+        foreign = [one.state for one in self._foreign.values() if one.state != "resolved"]
+        unanswered = bool(crying) or not all(map(is_answered, foreign))
+        if not unanswered and (
+            foreign or any(t.told is not None and not t.told.over for t in self._tracks.values())
+        ):
             return "answered"
         if any(
-            self._waits_for_listing(t) and now.uptime_us - t.unlisted_since_us >= UNLISTED_US
-            for t in self._tracks.values()
+            now.uptime_us - t.unlisted_since_us >= UNLISTED_US and not self._is_listed(t)
+            for t in crying
         ):
             return "out_of_order"
         if unanswered:

@@ -55,9 +55,13 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def excess(self) -> int:
         """How many repeats came too late to be seen by the operator who answered."""
-        if self.answered_repeats is None:
+        answered = self.answered_repeats
+        if answered is None:
             return 0
-        return max(0, self.repeats - max(self.answered_repeats, self.carried))
+        repeats = len(self.alarm.repeat_uptimes_ms)
+        if repeats <= answered or repeats <= self.carried:
+            return 0
+        return repeats - max(answered, self.carried)
 
 
 def repeat(held: Held, uptime_ms: int | None) -> Held:

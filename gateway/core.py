@@ -472,13 +472,15 @@ class Gateway:
 
     def wake_at_us(self) -> int | None:
         """The uptime (us) at which time alone changes something, or None."""
-        moments = [
-            self._deadlines.next_us(),
+        wake_us = self._deadlines.next_us()
+        for moment_us in (
             self._retry_at_us,
             next(iter(self._unanswered.values()), None),
-            *(outgoing.next_us() for outgoing in self._outgoing.values()),
-        ]
-        return min((moment for moment in moments if moment is not None), default=None)
+            *(outgoing.next_us() for outgoing in self._outgoing.values() if outgoing),
+        ):
+            if moment_us is not None and (wake_us is None or moment_us < wake_us):
+                wake_us = moment_us
+        return wake_us
 
     # --- the one entrance ------------------------------------------------------------------
 
@@ -943,12 +945,14 @@ class Gateway:
             if outgoing:
                 for address in outgoing.drain(self._now.uptime_us):
                     self._publish_document(link, address)
-        for link, receipts in self._acks.items():
-            self._effects.append(Acknowledge(link, tuple(receipts)))
-        self._acks.clear()
-        if not self._settings.silent:
-            self._effects.extend(Sound(name) for name in self._sounds)
-        self._sounds.clear()
+        if self._acks:
+            for link, receipts in self._acks.items():
+                self._effects.append(Acknowledge(link, tuple(receipts)))
+            self._acks.clear()
+        if self._sounds:
+            if not self._settings.silent:
+                self._effects.extend(Sound(name) for name in self._sounds)
+            self._sounds.clear()
 
     def _publish_document(self, link: str, address: Address) -> None:
         now_us = self._now.uptime_us

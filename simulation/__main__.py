@@ -1,7 +1,7 @@
 """`python -m simulation`: days under every fault, by seed; a day that breaks a promise replays.
 
-Exit codes: 0 every promise held, 1 a promise was broken or a kind of fault never happened, 2 the
-command is wrong. It must never print a day that held.
+Exit codes: 0 every promise held, 1 a promise was broken, a kind of fault never happened or a day
+was too easy, 2 the command is wrong. It must never print a day that held.
 """
 
 from __future__ import annotations
@@ -21,7 +21,19 @@ PROCESSES = 2
 PROGRESS_EVERY_S = 5.0
 LINES_SHOWN = 60
 # Fewer seeds than this may by chance leave out a kind of fault.
-SEEDS_FOR_ALL_KINDS = 20
+SEEDS_FOR_ALL_KINDS = 50
+# What the brokers must have done to messages, whichever fault it was that made them.
+EFFECTS = (
+    "acknowledged_then_lost",
+    "document_dropped",
+    "duplicated",
+    "expired",
+    "queue_dropped",
+    "reordered",
+    "will_late",
+)
+# A day is not a day with less than this in it.
+ALARMS_MIN, FAULTS_MIN = 10, 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,31 +67,50 @@ def _run(seeds: range) -> int:
     started_s = time.monotonic()
     said_s = started_s
     totals: Counter[str] = Counter()
-    broken: list[Outcome] = []
+    broken: list[int] = []
+    easy: list[int] = []
     done, post_days = 0, 0.0
     for outcome in outcomes(seeds):
         done += 1
         post_days += outcome.post_days
         totals += outcome.counts
         if outcome.broken is not None:
-            broken.append(outcome)
+            broken.append(outcome.seed)
             _show(outcome)
+        elif is_easy(outcome):
+            easy.append(outcome.seed)
         now_s = time.monotonic()
         if now_s - said_s >= PROGRESS_EVERY_S:
             said_s = now_s
-            _say(f"{done} of {len(seeds)} seeds, {len(broken)} broken, {now_s - started_s:.0f} s")
+            rate = post_days / (now_s - started_s) * 60
+            _say(
+                f"{done} of {len(seeds)} seeds, {len(broken)} broken,"
+                f" {now_s - started_s:.0f} s, {rate:.0f} post-days a minute"
+            )
     took_s = time.monotonic() - started_s
     _totals(totals)
-    never = [kind for kind in KINDS if not totals[f"fault {kind}"]]
-    if never and len(seeds) >= SEEDS_FOR_ALL_KINDS:
-        _say(f"never injected: {', '.join(never)}")
-    else:
-        never = []
+    never = never_happened(totals) if len(seeds) >= SEEDS_FOR_ALL_KINDS else []
+    if never:
+        _say(f"never happened: {', '.join(never)}")
+    if easy:
+        _say(f"too easy, {len(easy)} seeds, the first: {easy[0]}")
     _say(
         f"{done} seeds, {len(broken)} broken; {post_days:.0f} post-days in {took_s:.0f} s:"
         f" {post_days / took_s * 60:.0f} post-days a minute"
     )
-    return 1 if broken or never else 0
+    return 1 if broken or never or easy else 0
+
+
+def never_happened(totals: Counter[str]) -> list[str]:
+    """The kinds of fault, and of what brokers do to messages, that no seed has had."""
+    kinds = [kind for kind in KINDS if not totals[f"fault {kind}"]]
+    return kinds + [effect for effect in EFFECTS if not totals[effect]]
+
+
+def is_easy(outcome: Outcome) -> bool:
+    """Whether a day that held had too little in it to say anything."""
+    faults = sum(n for name, n in outcome.counts.items() if name.startswith("fault "))
+    return outcome.counts["alarms"] < ALARMS_MIN or faults < FAULTS_MIN
 
 
 def outcomes(seeds: range) -> Iterator[Outcome]:
@@ -104,7 +135,7 @@ def _show(outcome: Outcome) -> None:
     _say("\n".join(outcome.lines))
     _say(
         f"seed {outcome.seed}: {outcome.broken}\n"
-        f"trace {outcome.trace_hash}; replay: python -m simulation --seed {outcome.seed} --trace"
+        f"trace {outcome.trace_hash}; replay: make simulate SEED={outcome.seed}"
     )
 
 

@@ -301,6 +301,7 @@ class Link:
         self.session: Session | None = None  # as the client believes
         self.up = False
         self.up_cut = self.down_cut = False
+        self.slow_us = 0
         self.connections = 0
         self.last_up_us = 0
         self._rng = rng
@@ -320,7 +321,7 @@ class Link:
 
     def latency_us(self) -> int:
         """How long one packet takes."""
-        return self._base_us + int(self._rng.random() * 4_000)
+        return self._base_us + self.slow_us + int(self._rng.random() * 4_000)
 
     def subscribes(self) -> tuple[Filter, ...]:
         """What is subscribed to at this connect: everything, at every connect."""

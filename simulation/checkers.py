@@ -13,8 +13,8 @@ import msgspec
 
 from device.core import UNRESOLVED_MAX
 from device.core import Commit as PostCommit
-from device.held import Held
-from gateway.core import Commit
+from device.held import Held, excess_id
+from gateway.core import MCC_LINK, Commit
 from gateway.record import AlarmRecord, document
 from mcc.alarms import STEP_OF, record_of
 from mcc.alarms import AlarmRecord as MccRecord
@@ -35,7 +35,7 @@ from protocol.messages import (
 from protocol.states import RANK
 from simulation.disks import Journal, MccDisk, PostDisk
 from simulation.people import Call, Truth
-from simulation.processes import GATEWAY_ID, GatewayProcess, PostProcess
+from simulation.processes import CONSOLE, GATEWAY_ID, CentreProcess, GatewayProcess, PostProcess
 from simulation.timeline import MINUTE_US, SECOND_US, Timeline, Violation
 
 # P2: 45 s after the last answered heartbeat was sent, at the default of 30 s.
@@ -48,6 +48,10 @@ UNWRITTEN_US = 1_300_000
 OPEN_TEST_AGE_US = 60 * SECOND_US
 SKEW_US = 5 * SECOND_US  # between the clocks of gateway and MCC, when nobody has stepped them
 SILENT_US = 90 * SECOND_US
+# Two heartbeats of 30 s, and a little for the commits on both sides.
+AGREE_US = 70 * SECOND_US
+# Twice the longest pause between two offers to the command centre, 75 s with its jitter.
+OFFERED_US = 150 * SECOND_US
 SILENT_AFTER_WILL_US = 20 * SECOND_US
 
 
@@ -66,22 +70,26 @@ class Checkers:
         self._gone: Counter[str] = Counter()  # calls that an older journal does not know
         self._forgetful: set[str] = set()  # died with alarms that no card held
         self._owed: Counter[str] = Counter()  # repeats that a replaced card has forgotten
+        self._carried: set[str] = set()  # calls beyond their answer were offered as another alarm
         self._again: Counter[str] = Counter()  # calls that nothing tells from one that rang already
         self._bad_us: dict[str, int] = {}
         # Sounds, by alarm.
         self.sounds: Counter[str] = Counter()
         self._cuts: Counter[str] = Counter()
         self._sounded_us: dict[str, int] = {}
+        self._carried_us: dict[str, int] = {}  # when calls beyond an answer became another alarm
         # What the gateway has really heard and said.
         self._sent_us: dict[tuple[str, str, int], int] = {}
         self._answered_us: dict[str, int] = {}
         self._beat_us = -(10**12)
         self._alive_us: dict[str, int] = {}
+        self._second: MccDisk | None = None
         self._shown: dict[str, str] = {}
         self._receipts: set[tuple[str, str, str]] = set()
         self._windows_said: set[str] = set()
-        # What has ever stood in the journal.
+        # What has ever stood in the journal, and when each alarm there last changed.
         self._steps: set[str] = set()
+        self._changed_us: dict[str, int] = {}
 
     def watch(self, journal: Journal, store: MccDisk) -> None:
         """Look at every commit on these disks."""
@@ -90,6 +98,11 @@ class Checkers:
         self._lineage = journal.lineage
         journal.on_commit = self._journal_commit
         store.on_commit = self._store_commit
+
+    def watch_second(self, store: MccDisk) -> None:
+        """Look at the commits of another console's store."""
+        self._second = store
+        store.on_commit = self._second_commit
 
     def watch_post(self, post: PostProcess) -> None:
         """Look at this post and at every commit on its card."""
@@ -117,22 +130,55 @@ class Checkers:
                     if answered is None and record.alarm_id in self._cards[post].rows:
                         # The journal was restored; the command centre will tell it once more.
                         answered = self._cards[post].rows[record.alarm_id].answered_repeats
-                    counts[record.alarm_id] = _calls_in(record.repeats, answered)
+                    counts[record.alarm_id] = self._calls_in(record, answered)
         if where in ("everywhere", "store"):
             for alarm in self._store.alarms.values():
                 if alarm.post == post:
-                    n = _calls_in(alarm.repeats, alarm.answered_repeats)
+                    n = self._calls_in(alarm, alarm.answered_repeats)
                     counts[alarm.alarm_id] = max(counts.get(alarm.alarm_id, 0), n)
         if where == "journal" or where == "store":
             # At the bound of 16, calls beyond an answer wait on the card until there is room.
-            pending = sum(held.excess for held in self._cards[post].rows.values())
-            return sum(counts.values()) + pending
+            return sum(counts.values()) + self._pending(post)
         if where == "everywhere":
-            for held in self._cards[post].rows.values():
+            for card_row in self._cards[post].rows.values():
+                held = self._as_answered(card_row)  # an older card learns of it yet
                 moved = max(0, held.carried - (held.answered_repeats or 0))
+                if held.excess and not self._excess_of(held):
+                    moved += held.excess
                 n = 1 + held.repeats - moved
                 counts[held.alarm_id] = max(counts.get(held.alarm_id, 0), n)
         return sum(counts.values())
+
+    def _calls_in(self, alarm: AlarmRecord | MccRecord, answered_repeats: int | None) -> int:
+        """How many calls an alarm stands for: those beyond the answer live on in another one.
+
+        A card that was replaced cannot carry them over. Then the MCC shows and rings for them as
+        unanswered repeats, as long as nothing has.
+        """
+        card = self._cards[alarm.post]
+        lost = card.replaced and alarm.alarm_id not in card.rows
+        if answered_repeats is None or (lost and alarm.alarm_id not in self._carried):
+            return 1 + alarm.repeats
+        return 1 + min(alarm.repeats, answered_repeats)
+
+    def _as_answered(self, held: Held) -> Held:
+        if held.answered_repeats is not None:
+            return held
+        known = self._journal.rows.get(held.alarm_id) or self._store.alarms.get(held.alarm_id)
+        if known is None or known.answered_repeats is None:
+            return held
+        return msgspec.structs.replace(held, answered_repeats=known.answered_repeats)
+
+    def _pending(self, post: str) -> int:
+        return sum(self._excess_of(held) for held in self._cards[post].rows.values())
+
+    def _excess_of(self, held: Held) -> int:
+        """Its calls beyond the answer; none when an older card does not know where they went."""
+        if held.excess:
+            alarm_id = excess_id(held, str)
+            if alarm_id in self._journal.rows or alarm_id in self._store.alarms:
+                return 0
+        return held.excess
 
     def post_died(self, post: PostProcess) -> None:
         """P1: what it had reported as written must be somewhere."""
@@ -198,8 +244,7 @@ class Checkers:
         calls = self.truth.calls[post]
         # A call is counted a moment before its resident is done with it.
         called = len(calls) + (self.timeline.now_us < self.posts_busy(post)) + self._again[post]
-        pending = sum(held.excess for held in self._cards[post].rows.values())
-        if self._counted(post, "journal") - pending > called:
+        if self._counted(post, "journal") - self._pending(post) > called:
             self._broken("P5", f"{post}: more calls in the journal than the {called} made")
 
     def posts_busy(self, post: str) -> int:
@@ -218,6 +263,8 @@ class Checkers:
             before = rows.get(held.alarm_id)
             if before is None:
                 self.timeline.note(post.name, f"holds {held.alarm_id[-12:]}")
+                if not held.alarm.presses_ms:
+                    self._carried_us[post.name] = self.timeline.now_us
                 continue
             self._rises(f"{post.name} outbox", before, held)
             if before.answered_repeats not in (None, held.answered_repeats):
@@ -245,6 +292,7 @@ class Checkers:
             record = put.record
             before = rows.get(record.alarm_id)
             posts.add(record.post)
+            self._changed_us[record.alarm_id] = self.timeline.now_us
             for step in _steps_of(record):
                 if step.command_id is not None:
                     self._steps.add(step.command_id)
@@ -311,6 +359,23 @@ class Checkers:
             self.timeline.note("store", f"command {command_id[-12:]} {verdict.refused or 'done'}")
             if verdict.refused is None:
                 self._done(command_id)
+
+    def _second_commit(self, rows: dict[str, MccRecord], commit: MccCommit) -> None:
+        for alarm in commit.alarms:
+            before = rows.get(alarm.alarm_id)
+            if before is not None and alarm.alarm_id not in commit.fresh:
+                self._rises("second console", before, alarm)
+                self._steps_stay("second console", before, alarm)
+            if before is None or before.repeats < alarm.repeats:
+                self.second_sees(alarm, before is None)
+        for command_id, verdict in commit.verdicts:
+            if verdict.refused is None:
+                self._done(command_id)
+
+    @staticmethod
+    def second_sees(alarm: MccRecord, is_new: bool) -> None:
+        """Replaced by the world: somebody looks at the other screen."""
+        raise NotImplementedError
 
     @staticmethod
     def operators_see(alarm: MccRecord, is_new: bool) -> None:
@@ -386,7 +451,7 @@ class Checkers:
             for c in self.truth.calls[post]
         )
         panics = sum(
-            _calls_in(alarm.repeats, alarm.answered_repeats)
+            self._calls_in(alarm, alarm.answered_repeats)
             for alarm in self._store.alarms.values()
             if alarm.post == post and alarm.kind == "panic"
         )
@@ -410,10 +475,14 @@ class Checkers:
             return
         message = event.message
         match message:
+            case Alarm(follows=str(follows), presses_ms=()):
+                self._carried.add(follows)
             case Health():
                 self._alive_us[message.post] = self.timeline.now_us
             case Presence(online=True):
                 self._alive_us[message.post] = self.timeline.now_us
+            case Command() if event.address.name != CONSOLE:
+                pass  # the other console's word is no receipt, and its beat nobody's presence
             case Command(action="beat"):
                 self._beat_us = self.timeline.now_us
             case Command(action="receive"):
@@ -490,12 +559,12 @@ class Checkers:
             ):
                 self._broken("P3", f"{shown.post} is shown silent, and it is not")
 
-    def gateway_acknowledges(self, gateway: GatewayProcess, acknowledge: Acknowledge) -> None:
-        """P1: an offer is acknowledged when it is in the journal."""
+    def gateway_acknowledges(self, acknowledge: Acknowledge, turned_away: set[object]) -> None:
+        """P1: an offer is acknowledged when it is in the journal, or aloud when it has no room."""
         for receipt in acknowledge.receipts:
             assert isinstance(receipt, tuple)
             message = receipt[1].message
-            if not isinstance(message, Alarm):
+            if not isinstance(message, Alarm) or message.alarm_id in turned_away:
                 continue
             record = self._journal.rows.get(message.alarm_id)
             if record is None or (
@@ -503,11 +572,11 @@ class Checkers:
             ):
                 self._broken("P1", f"{message.alarm_id} is acknowledged and not in the journal")
 
-    def centre_says(self, centre: object, publish: Publish) -> None:
+    def centre_says(self, centre: CentreProcess, publish: Publish) -> None:
         """P1: a receipt leaves after the commit."""
         message = publish.message
         if isinstance(message, Command) and message.action == "receive":
-            alarm = self._store.alarms.get(message.alarm_id or "")
+            alarm = centre.disk.alarms.get(message.alarm_id or "")
             if alarm is None or (message.repeats or 0) > alarm.repeats:
                 self._broken("P1", f"{message.alarm_id} is receipted and not in the store")
 
@@ -567,7 +636,8 @@ class Checkers:
         """A call that the gateway has not for 20 s: the lamp says 110."""
         if not post.alive or post.life != life or post.frozen or post.disk.replaced:
             return
-        if self._sounded_us.get(post.name, 0) > at_us - UNLISTED_US:
+        answered_us = max(self._sounded_us.get(post.name, 0), self._carried_us.get(post.name, 0))
+        if answered_us > at_us - UNLISTED_US:
             return  # calls beyond that answer are an alarm of their own, with its own 20 s
         if self._was_bad_since_the_last_call(post):
             return  # how many calls wait at the bound of 16 stands on the card
@@ -606,6 +676,51 @@ class Checkers:
 
     # --- liveness --------------------------------------------------------------------------
 
+    def agree(self, gateway: GatewayProcess, centre: CentreProcess) -> None:
+        """While nothing fails: what the gateway knows, posts and command centre know soon."""
+        self._posts_agree()
+        links = (gateway.links[MCC_LINK], centre.link)
+        since_us = max(link.last_up_us for link in links)
+        if all(link.whole for link in links):
+            self._centre_agrees(self.timeline.now_us - since_us)
+
+    def _centre_agrees(self, connected_us: int) -> None:
+        now_us = self.timeline.now_us
+        for record in self._journal.rows.values():
+            known_us = min(connected_us, now_us - self._changed_us.get(record.alarm_id, 0))
+            if known_us < OFFERED_US or record.cleared:
+                continue
+            there = self._store.alarms.get(record.alarm_id)
+            if (
+                there is None
+                or RANK[there.state] < RANK[record.state]
+                or there.repeats < record.repeats
+            ):
+                self._broken(
+                    "P1",
+                    f"{record.alarm_id} is {record.state} for {_s(known_us)} with"
+                    f" {record.repeats} repeats, the store has {there}",
+                )
+
+    def _posts_agree(self) -> None:
+        now_us = self.timeline.now_us
+        listed = [record for record in self._journal.rows.values() if record.listed]
+        for record in listed:
+            known_us = now_us - self._changed_us.get(record.alarm_id, 0)
+            link = self.posts[record.post].link
+            if known_us < AGREE_US or not link.whole or now_us - link.last_up_us < AGREE_US:
+                continue
+            if sum(one.post == record.post for one in listed) > HELD_MAX:
+                continue  # of more than a document can list, some have to wait for their turn
+            held = self._cards[record.post].rows.get(record.alarm_id)
+            if record.resolved or (held is not None and held.state != record.state):
+                state = "nothing" if held is None else held.state
+                self._broken(
+                    "P2",
+                    f"{record.post}: {record.alarm_id} is {record.state} for {_s(known_us)},"
+                    f" the post holds {state}",
+                )
+
     def delivered(self) -> None:
         """A few minutes after the faults have stopped: every call is at the MCC."""
         for post in self.posts:
@@ -627,16 +742,22 @@ class Checkers:
             if post.disk.rows:
                 self._broken("P1", f"{name} still holds {list(post.disk.rows.values())}")
             shown = self._store.posts.get(name)
-            if shown is None or shown.connection != "online" or {*shown.faults} - {"button_worn"}:
-                self._broken("P3", f"{name} is well, the MCC shows {shown}")
+            damaged = {"disk_replaced"} if post.disk.found_damaged else set()
+            faults = set() if shown is None else {*shown.faults} - {"button_worn"}
+            if shown is None or shown.connection != "online" or faults != damaged:
+                self._broken("P3", f"{name} has {damaged or 'no fault'}, the MCC shows {shown}")
+        gateway = self._store.gateways.get(GATEWAY_ID)
+        if gateway is None or gateway.faults != self._journal.faults:
+            self._broken("P3", f"the journal has {self._journal.faults}, the MCC shows {gateway}")
         journal_id = self._journal.meta["journal_id"]
         for record in self._journal.rows.values():
             self._settled_in_journal(record, journal_id)
         for alarm in self._store.alarms.values():
             if alarm.is_open:
                 self._broken("P1", f"{alarm.alarm_id} is open for ever: {alarm.state}")
-        if self._store.sending():
-            self._broken("P1", f"commands are sent for ever: {self._store.sending()}")
+        for store in (self._store, self._second):
+            if store is not None and store.sending():
+                self._broken("P1", f"{store.name} sends for ever: {store.sending()}")
 
     def _settled_in_journal(self, record: AlarmRecord, journal_id: str) -> None:
         who = record.alarm_id
@@ -681,11 +802,6 @@ class Checkers:
                         self._broken("P1", f"{topic} was never cleared")
                     elif document(record, GATEWAY_ID, journal_id) != shown:
                         self._broken("P1", f"{topic} differs from the journal")
-
-
-def _calls_in(repeats: int, answered_repeats: int | None) -> int:
-    """How many calls an alarm stands for: those beyond the answer live on in another one."""
-    return 1 + (repeats if answered_repeats is None else min(repeats, answered_repeats))
 
 
 def _steps_of(record: AlarmRecord) -> list[Any]:

@@ -112,6 +112,8 @@ class PostDisk(Disk):
         self.ever: set[str] = set()  # what stood on this card at any time
         self.syncs = True
         self.unread = False  # it could not be read at the start
+        self.damaged = False  # what the start will find
+        self.found_damaged = False  # what the latest start has found
         self.on_commit: Callable[[dict[str, Held], PostCommit], None] = _nobody
         self._synced: dict[str, Held] = {}
         self._under_way: PostCommit | None = None
@@ -119,6 +121,10 @@ class PostDisk(Disk):
     def open(self, deliver: Deliver) -> Loaded:
         """What is held, oldest first; a disk that does not answer tells later, by `deliver`."""
         self.unread = self.weather != "ok"
+        self.found_damaged = self.damaged and not self.unread
+        if self.found_damaged:
+            self.damaged = False
+            return Loaded(tuple(self.rows.values()), "disk_replaced")
         if self.weather == "failing":
             return Loaded((), "disk_failing", unread=True)
         if self.weather == "hanging":
@@ -173,6 +179,15 @@ class PostDisk(Disk):
         """The kernel writes back by itself, every now and then."""
         self._synced = dict(self.rows)
 
+    def damage(self) -> None:
+        """The file is corrupted; what of it is whole is found at the start."""
+        self.rows = {key: held for key, held in self.rows.items() if self.rng.random() < 0.5}
+        self._synced = dict(self.rows)
+        self._copies.clear()
+        self._blocked.clear()
+        self.damaged = True
+        self.replaced += 1
+
     def replace_by_new(self) -> None:
         """Another, empty card."""
         self.rows = {}
@@ -201,6 +216,8 @@ class Journal(Disk):
         self.rows: dict[str, AlarmRecord] = {}
         self.meta: dict[str, str] = {"journal_id": new_id(), "commits": "0"}
         self.lineage = 0
+        self.damaged = False  # what the start will find
+        self.faults: tuple[str, ...] = ()  # what the latest start has found
         self.on_commit: Callable[[dict[str, AlarmRecord], Commit], None] = _nobody
         self._new_id = new_id
         self._sidecar = 0
@@ -209,17 +226,31 @@ class Journal(Disk):
 
     def open(self) -> tuple[str, list[AlarmRecord], dict[str, str], tuple[str, ...]]:
         """Journal id, live records, meta, faults."""
-        faults: tuple[str, ...] = ()
+        self.faults = ()
         commits = int(self.meta["commits"])
-        if commits < self._sidecar:
+        if self.damaged:
+            self.damaged = False
+            self.lineage += 1
+            self.faults = ("journal_replaced",)
+            self.timeline.note(self.name, f"set aside: journal {self.meta['journal_id'][-4:]}")
+        elif commits < self._sidecar:
             self.meta["journal_id"] = self._new_id()
             self.lineage += 1
-            faults = ("journal_restored",)
+            self.faults = ("journal_restored",)
             self.timeline.note(self.name, f"restored: journal {self.meta['journal_id'][-4:]}")
         self._count()
         live = [record for record in self.rows.values() if record.live]
         live.sort(key=lambda record: wall_ms(record.raised.at))
-        return self.meta["journal_id"], live, dict(self.meta), faults
+        return self.meta["journal_id"], live, dict(self.meta), self.faults
+
+    def damage(self) -> None:
+        """The file is corrupted: the start sets it aside and begins a new journal."""
+        self.rows = {}
+        self.meta = {"journal_id": self._new_id(), "commits": "0"}
+        self._copies.clear()
+        self._blocked.clear()
+        self.damaged = True
+        self.replaced += 1
 
     def submit(self, request: Commit | Lookup | Recall, deliver: Deliver) -> None:
         """Write or read in the background; all that waits is one transaction."""

@@ -56,8 +56,8 @@ def gateway_killed(world: World, rng: Random, post: str) -> None:
 
 @_kind
 def centre_killed(world: World, rng: Random, post: str) -> None:
-    """kill -9 of the command centre."""
-    _kill(world, world.centre)
+    """kill -9 of the command centre, or of the other console."""
+    _kill(world, rng.choice(world.centres))
 
 
 @_kind
@@ -127,9 +127,21 @@ def gateway_frozen(world: World, rng: Random, post: str) -> None:
 
 
 @_kind
+def queue_overflows(world: World, rng: Random, post: str) -> None:
+    """The gateway stands still, and what has no room in the brokers' queues is dropped."""
+    for broker in world.brokers:
+        broker.queue_max = rng.choice((0, 3))
+        world.later(2 * MINUTE_US, setattr, broker, "queue_max", 1_000)
+    _freeze(world, rng, world.gateway, list(world.gateway.links.values()))
+    for _ in range(rng.randint(20, 40)):
+        world.later(rng.randrange(25 * SECOND_US), late_offer, world, rng, post)
+
+
+@_kind
 def centre_frozen(world: World, rng: Random, post: str) -> None:
-    """SIGSTOP of the command centre."""
-    _freeze(world, rng, world.centre, [world.centre.link])
+    """SIGSTOP of the command centre, or of the other console."""
+    centre = rng.choice(world.centres)
+    _freeze(world, rng, centre, [centre.link])
 
 
 # --- brokers ---------------------------------------------------------------------------------
@@ -263,8 +275,8 @@ def late_command(world: World, rng: Random, post: str) -> None:
 
 
 def _any_links(world: World, rng: Random, post: str) -> list[Link]:
-    links = [world.posts[post].link, *world.gateway.links.values(), world.centre.link]
-    return [rng.choice(links)]
+    centre = rng.choice(world.centres)
+    return [rng.choice([world.posts[post].link, *world.gateway.links.values(), centre.link])]
 
 
 @_kind
@@ -304,6 +316,14 @@ def partition(world: World, rng: Random, post: str) -> None:
     """Half of everything is cut off from a broker."""
     links = [link for broker in world.brokers for link in broker.links if rng.random() < 0.5]
     _cut(world, rng, links, up=True, down=True)
+
+
+@_kind
+def link_slow(world: World, rng: Random, post: str) -> None:
+    """Every packet takes a second or more."""
+    for link in _any_links(world, rng, post):
+        link.slow_us = rng.randrange(SECOND_US // 5, 3 * SECOND_US)
+        world.later(_lasts_us(rng), setattr, link, "slow_us", 0)
 
 
 @_kind
@@ -390,6 +410,23 @@ def journal_old(world: World, rng: Random, post: str) -> None:
 def store_old(world: World, rng: Random, post: str) -> None:
     """The command centre comes back from a backup."""
     _replace(world, world.centre, world.centre.disk)
+
+
+@_kind
+def post_disk_corrupt(world: World, rng: Random, post: str) -> None:
+    """A card is corrupted: the only copy of an alarm may go with it."""
+    world.posts[post].die(power=True)
+    world.posts[post].host.powered = False
+    card = world.posts[post].disk
+    world.replaced(card, card.damage)
+    world.later(_lasts_us(rng), world.power_on, world.posts[post].host)
+
+
+@_kind
+def journal_corrupt(world: World, rng: Random, post: str) -> None:
+    """The journal is corrupted, and is set aside."""
+    world.gateway.die(power=False)
+    world.replaced(world.gateway.disk, world.gateway.disk.damage)
 
 
 @_kind

@@ -38,7 +38,7 @@ from mcc.core import LINK as CENTRE_LINK
 from mcc.core import Commit as MccCommit
 from mcc.core import Core as MccCore
 from mcc.core import DocumentCleared, NewCommands, Show
-from process.core import Acknowledge, Drop, LinkDown, Publish
+from process.core import Acknowledge, Drop, LinkDown, Log, Publish
 from protocol.messages import Health, MccGateway, Presence
 from protocol.topics import Topics
 from protocol.values import timestamp
@@ -51,9 +51,11 @@ if TYPE_CHECKING:
     from simulation.checkers import Checkers
 
 GATEWAY_ID = "gw-malang"
-CONSOLE = "console"
+CONSOLE = "console"  # the receiver
+SECOND_CONSOLE = "console-2"
 SOUND_US = 2_600_000  # device/feedback.py: how long the acknowledgement sounds
 OUTBOX_POLL_US = 20_000
+NO_ROOM = ("offer_no_room", "offer_too_many_of_post", "input_no_room")
 OPEN_PATIENCE_US = 10 * SECOND_US  # device/outbox.py
 TOPICS = Topics()
 
@@ -242,6 +244,7 @@ class GatewayProcess(Process):
         self._checkers = checkers
         self._rng = rng
         self.sounds = 0
+        self._turned_away: set[object] = set()
         self.links = {
             link: Link(
                 timeline,
@@ -291,6 +294,18 @@ class GatewayProcess(Process):
         self._checkers.gateway_hears(event)
         super().turn(event)
 
+    def perform_all(self, effects: Iterable[object]) -> None:
+        """What finds no room is acknowledged to the broker, with a word in the log."""
+        effects = tuple(effects)
+        self._turned_away = {
+            effect.fields.get("alarm")
+            for effect in effects
+            if type(effect) is Log
+            and effect.event == "refused"
+            and effect.fields["what"] in NO_ROOM
+        }
+        super().perform_all(effects)
+
     def perform(self, effect: object) -> None:
         """As `gateway.service.Service`."""
         match effect:
@@ -300,7 +315,7 @@ class GatewayProcess(Process):
                 if not link.publish(effect) and effect.retain and link.up:
                     self.timeline.after(0, self._not_sent, self.life, NotSent(name, effect.topic))
             case Acknowledge(link, _):
-                self._checkers.gateway_acknowledges(self, effect)
+                self._checkers.gateway_acknowledges(effect, self._turned_away)
                 self.links[link].acknowledge(effect)
             case Commit() | Lookup() | Recall():
                 self.disk.submit(effect, self.offer)
@@ -336,10 +351,12 @@ class CentreProcess(Process):
         checkers: Checkers,
         rng: Random,
         new_id: Callable[[], str],
+        console: str = CONSOLE,
     ) -> None:
-        """One console, the receiver."""
+        """One console."""
         super().__init__(timeline, name, host)
         self.disk = disk
+        self.console = console
         self._checkers = checkers
         self.link = Link(
             timeline,
@@ -347,9 +364,9 @@ class CentreProcess(Process):
             self,
             broker,
             name=CENTRE_LINK,
-            client_id=f"mcc-{CONSOLE}",
+            client_id=f"mcc-{console}",
             filters=(
-                Filter("mcc", "answers", CONSOLE),
+                Filter("mcc", "answers", console),
                 Filter("mcc", "gateways", None),
                 Filter("mcc", "posts", None),
                 Filter("mcc", "alarms", None),
@@ -366,7 +383,7 @@ class CentreProcess(Process):
     def begin(self) -> Iterable[object]:
         """As `mcc.session.Session`."""
         self.disk.claim()
-        self.core = MccCore(self.disk.load(), console=CONSOLE, topics=TOPICS, watching=True)
+        self.core = MccCore(self.disk.load(), console=self.console, topics=TOPICS, watching=True)
         self.link.start()
         effects: list[object] = list(self.core.begin(self.host.now()))
         return effects

@@ -26,7 +26,7 @@ from simulation.disks import Disk, Journal, MccDisk, PostDisk
 from simulation.faults import KINDS
 from simulation.hosts import Host, Weather
 from simulation.people import Operators, Resident, Truth
-from simulation.processes import CentreProcess, GatewayProcess, PostProcess
+from simulation.processes import SECOND_CONSOLE, CentreProcess, GatewayProcess, PostProcess
 from simulation.timeline import HOUR_US, MINUTE_US, SECOND_US, TRACE_LINES_MAX, Timeline, Violation
 
 DAY_ENDS_US = 6 * HOUR_US
@@ -37,8 +37,10 @@ DELIVERED_WITHIN_US = 6 * MINUTE_US
 # those that a command waits for an alarm that nobody has.
 DESK_EVERY_US = 20 * SECOND_US
 LOOK_EVERY_US = 10 * SECOND_US
+# So long after the last fault (a deaf link is noticed after 2 minutes) posts and gateway agree.
+CALM_AFTER_US = 5 * MINUTE_US
 RECONNECT_BEFORE_END_US = 5 * MINUTE_US
-CALLS_MIN, CALLS_MAX = 10, 14
+CALLS_MIN, CALLS_MAX = 12, 16
 FAULTS_MIN, FAULTS_MAX = 24, 36
 OVERHEARD_MAX = 40
 POWER_TO_LISTENING_US = 20 * SECOND_US
@@ -48,9 +50,18 @@ class World:
     """Everything there is, connected and quiet at 0."""
 
     def __init__(
-        self, seed: int, *, posts: int = 3, brokers: int = 1, silent: bool = False
+        self,
+        seed: int,
+        *,
+        posts: int = 3,
+        brokers: int = 1,
+        silent: bool = False,
+        consoles: int = 1,
     ) -> None:
-        """Two brokers are one for the posts and one for the MCC; `silent`: the last post is."""
+        """Two brokers are one for the posts and one for the MCC; `silent`: the last post is.
+
+        A second console has a store of its own, and is not the receiver.
+        """
         self.seed = seed
         self.rng = Random(seed)
         self.timeline = timeline = Timeline()
@@ -60,6 +71,7 @@ class World:
         self.overheard: deque[Packet] = deque(maxlen=OVERHEARD_MAX)
         self.until_us = DAY_ENDS_US
         self.faults_end_us = FAULTS_END_US
+        self.disturbed_us = 0  # until when something fails, as far as is known now
         self._ids = 0
         names = ("posts", "mcc") if brokers == 2 else ("posts mcc",)
         self.brokers = [Broker(timeline, name, self._rng(), self.counts) for name in names]
@@ -95,10 +107,14 @@ class World:
             self.new_id,
         )
         self.operators = Operators(timeline, self._rng(), self.centre, self.truth, self.new_id)
+        self.seconds: Operators | None = None
         self.checkers.watch(journal, store)
         setattr(self.checkers, "operators_see", self._operators_see)  # noqa: B010 - a hook
         setattr(self.checkers, "busy_until_us", lambda post: self.residents[post].busy_until_us)  # noqa: B010
+        self.centres = [self.centre]
         self.processes = [*self.posts.values(), self.gateway, self.centre]
+        if consoles == 2:
+            self._add_second_console()
         self.disks: list[Disk] = [*(post.disk for post in self.posts.values()), journal, store]
 
     def _rng(self) -> Random:
@@ -131,6 +147,25 @@ class World:
         self.residents[name] = resident
         self.checkers.watch_post(post)
 
+    def _add_second_console(self) -> None:
+        store = MccDisk(self.timeline, "store 2", self._rng(), self.new_id)
+        second = CentreProcess(
+            self.timeline,
+            "centre 2",
+            self._host("centre 2", has_rtc=True),
+            store,
+            self.broker_of_centre,
+            self.checkers,
+            self._rng(),
+            self.new_id,
+            SECOND_CONSOLE,
+        )
+        self.processes.append(second)
+        self.centres.append(second)
+        self.seconds = Operators(self.timeline, self._rng(), second, self.truth, self.new_id)
+        self.checkers.watch_second(store)
+        setattr(self.checkers, "second_sees", self._seconds_see)  # noqa: B010 - a hook
+
     def _overhear(self, packet: Packet) -> None:
         message = packet.message
         if isinstance(message, Alarm) or (
@@ -143,6 +178,10 @@ class World:
     def _operators_see(self, alarm: AlarmRecord, is_new: bool) -> None:
         self.operators.sees(alarm, is_new=is_new)
 
+    def _seconds_see(self, alarm: AlarmRecord, is_new: bool) -> None:
+        assert self.seconds is not None
+        self.seconds.sees(alarm, is_new=is_new)
+
     # --- a day -----------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -154,6 +193,10 @@ class World:
 
     def _look(self) -> None:
         self.checkers.look_at_lamps()
+        if self.timeline.now_us - self.disturbed_us > CALM_AFTER_US and all(
+            process.fuse is None for process in self.processes
+        ):
+            self.checkers.agree(self.gateway, self.centre)
         self.timeline.after(LOOK_EVERY_US, self._look)
 
     def run_until(self, until_us: int) -> None:
@@ -168,6 +211,7 @@ class World:
     def later(self, delay_us: int, act: Callable[..., None], *arguments: Any) -> None:
         """So much later, but not after the faults have stopped."""
         at_us = min(self.timeline.now_us + delay_us, self.faults_end_us)
+        self.disturbed_us = max(self.disturbed_us, at_us)
         self.timeline.at(at_us, act, *arguments)
 
     def call(self, post: str, presses: int = 3) -> None:
@@ -238,6 +282,7 @@ class World:
     def stop_faults(self) -> None:
         """From here on nothing fails any more."""
         self.timeline.note("world", "the faults stop")
+        self.disturbed_us = self.timeline.now_us
         self.notice_in_time()
         for broker in self.brokers:
             broker.loses = broker.loses_documents = broker.repeats = broker.delays = 0.0
@@ -245,6 +290,7 @@ class World:
             if not broker.up:
                 broker.start("all")
             for link in broker.links:
+                link.slow_us = 0
                 link.heal()
         for disk in self.disks:
             if disk.weather != "ok":
@@ -269,6 +315,8 @@ class World:
         crowded = rng.random() < 0.15
         calls = self._plan_calls(names, crowded)
         self.operators.resolves = not crowded
+        if self.seconds is not None:
+            self.seconds.resolves = not crowded
         focus = calls + [(at_us + rng.randrange(4, 120) * SECOND_US, post) for at_us, post in calls]
         kinds = list(KINDS)
         for _ in range(rng.randint(FAULTS_MIN, FAULTS_MAX)):
@@ -317,6 +365,7 @@ class World:
 
     def _inject(self, kind: str, post: str) -> None:
         self.counts[f"fault {kind}"] += 1
+        self.disturbed_us = max(self.disturbed_us, self.timeline.now_us)
         self.timeline.note("fault", f"{kind} {post}")
         KINDS[kind](self, self.rng, post)
 
@@ -327,6 +376,8 @@ class World:
 
     def _desk(self) -> None:
         self.operators.attends = False
+        if self.seconds is not None:
+            self.seconds.attends = False
         self.operators.clear_the_desk()
 
 
@@ -346,7 +397,13 @@ def run_seed(seed: int, *, trace_lines_max: int | None = TRACE_LINES_MAX) -> Out
     """A whole day of one seed; never raises for what a core does wrong."""
     rng = Random(~seed)
     posts = rng.choice((3, 4, 6))
-    world = World(seed, posts=posts, brokers=rng.choice((1, 2)), silent=rng.random() < 0.3)
+    world = World(
+        seed,
+        posts=posts,
+        brokers=rng.choice((1, 2)),
+        silent=rng.random() < 0.3,
+        consoles=2 if rng.random() < 0.25 else 1,
+    )
     world.timeline.lines = deque(maxlen=trace_lines_max)
     broken = None
     try:
