@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from demo.broker import Broker, mosquitto_path
+from demo.desk import Desk
 from demo.live import Live
 from demo.receiver import Receiver
 from demo.stage import NotSeen, Stage
@@ -27,15 +28,16 @@ def main() -> int:
         receiver = Receiver()
         with (directory / "broker.log").open("wb") as broker_log:
             broker = Broker(directory, broker_log, mosquitto_path())
-            stage = Stage(directory, broker.url, gps_device=receiver.device)
+            stage = Stage(directory, broker.url, gps_device=receiver.device, console="terminal")
+            desk = Desk(stage)
             try:
                 if sys.stdin.isatty() and sys.stdout.isatty():
-                    Live(stage, broker).play()
+                    Live(stage, broker, desk).play()
                 else:
-                    Story(stage, broker).tell()
+                    Story(stage, broker, desk).tell()
             except (NotSeen, PanelError, RuntimeError) as error:
                 sys.stdout.write(f"demo: failed: {error}\n")
-                for process in ("post", "gateway", "mcc"):
+                for process in ("post", "gateway", "mcc", "ingest", "site"):
                     for line in stage.log_of(process).splitlines()[-15:]:
                         sys.stderr.write(f"{process}: {line}\n")
                 return 1

@@ -16,7 +16,8 @@ import tty
 from collections.abc import Callable, Iterator
 
 from demo.broker import Broker
-from demo.stage import NotSeen, Stage
+from demo.desk import Desk
+from demo.stage import NotSeen, Stage, until
 from hardware.panel import PanelError
 
 KEYS = """\
@@ -25,6 +26,7 @@ KEYS = """\
   b kill/restart broker   g kill/restart gateway
   q quit
 """
+CONSOLE_S = 20.0
 PRESS_S = 0.08  # a short one; below 10 ms it would be taken for chatter
 RED, GREEN, YELLOW, PLAIN = "\033[1;31m", "\033[32m", "\033[33m", "\033[0m"
 COLOURS = {"armed": GREEN, "answered": GREEN, "calling": RED, "out_of_order": YELLOW}
@@ -44,20 +46,25 @@ def _keys_one_by_one() -> Iterator[None]:
 class Live:
     """Keys in, a line for each change out."""
 
-    def __init__(self, stage: Stage, broker: Broker) -> None:
+    def __init__(self, stage: Stage, broker: Broker, desk: Desk) -> None:
         """Take a stage on which nothing runs yet."""
         self._stage = stage
         self._broker = broker
+        self._desk = desk
         self._lines: dict[str, str] = {}
 
     def play(self) -> None:
         """Run until `q`."""
         sys.stdout.write(f"{self._broker.name}, gateway, post and command centre are starting\n")
         sys.stdout.write(KEYS)
+        self._desk.prepare()
         self._broker.start()
         self._stage.start_gateway()
         self._stage.start_mcc()
         self._stage.start_post()
+        self._desk.open()
+        until("the console answers", self._desk.answers, CONSOLE_S)
+        self._say(self._desk.invitation())
         with _keys_one_by_one():
             while True:
                 self._show()

@@ -1,4 +1,4 @@
-"""The four processes of the story and the wires between them; also the ground of the system tests.
+"""The processes of the story and the wires between them; also the ground of the system tests.
 
 Everything lies in one directory that the caller makes and removes. Each process is started as a
 user would start it, from its command and a settings file.
@@ -66,8 +66,13 @@ class Stage:
         heartbeat_s: int = 5,
         post_id: str = POST_ID,
         silent: bool = False,
+        console: str = "console",
     ) -> None:
-        """Write the settings files into `directory`; starts nothing."""
+        """Write the settings files into `directory`; starts nothing.
+
+        `console`: the name under which the terminal of the operator speaks.
+        """
+        self._console = console
         self.directory = directory
         self.broker_url = broker_url
         self.post_id = post_id
@@ -132,12 +137,17 @@ class Stage:
         return {**os.environ, "PYTHONPATH": rooms, "KENTONGAN_CLOCK": "synchronised"}
 
     def _mcc_options(self) -> list[str]:
-        return ["--store", str(self.store), "--url", self.broker_url]
+        options = ["--store", str(self.store), "--url", self.broker_url]
+        return [*options, "--console", self._console]
 
     def running(self, name: str) -> bool:
         """Whether a process (`post`, `gateway`, `mcc`) lives."""
         process = self._processes.get(name)
         return process is not None and process.poll() is None
+
+    def ended(self, name: str) -> int | None:
+        """The exit code of a process that has ended by itself; None while it runs."""
+        return self._processes[name].poll()
 
     def pid(self, name: str) -> int:
         """The process id of a running process."""

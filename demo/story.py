@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from demo.broker import Broker
+from demo.desk import Desk
 from demo.stage import NotSeen, Stage, until
 
 T = TypeVar("T")
@@ -25,10 +26,11 @@ FINGER_S = 0.1
 class Story:
     """Tells the steps as they are seen."""
 
-    def __init__(self, stage: Stage, broker: Broker) -> None:
+    def __init__(self, stage: Stage, broker: Broker, desk: Desk) -> None:
         """Take a stage on which nothing runs yet."""
         self._stage = stage
         self._broker = broker
+        self._desk = desk
         self._pressed_s = time.monotonic()
 
     def _say(self, text: str) -> None:
@@ -85,11 +87,14 @@ class Story:
         """
         stage = self._stage
         sys.stdout.write(f"A post, a gateway and a command centre on {self._broker.name}\n")
+        self._desk.prepare()
         self._broker.start()
         stage.start_gateway()
         stage.start_mcc()
         stage.start_post()
+        self._desk.open()
         self._lamp("armed")
+        self._see(self._desk.invitation(), self._desk.answers)
         self._see(
             "the GPS receiver has a fix", lambda: stage.status().get("location") == "gps" or None
         )
@@ -140,3 +145,7 @@ class Story:
         if {first, second} != set(stage.shown()):
             raise NotSeen(f"exactly two alarms: the operator saw {len(stage.shown())}")
         self._say("two calls, two alarms, nothing twice")
+        self._see(
+            "the console has both, and how they ended",
+            lambda: self._desk.resolved() == {first, second},
+        )

@@ -32,6 +32,7 @@ def test_the_story_ends_well_and_leaves_no_process_and_no_file(tmp_path: Path) -
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "demo: ok"
+    assert "the console: http://127.0.0.1:" in done.stdout
     assert list(tmp_path.iterdir()) == []
     assert processes_in(tmp_path) == 0
 
