@@ -11,7 +11,9 @@ from xml.etree import ElementTree
 import pytest
 from gpiozero.pins.mock import MockFactory
 
-from device.drawings import main, wiring_of
+from device.core import Meaning
+from device.drawings import SAYS, drawings, lamp_card, main, wiring_of
+from device.feedback import LAMP
 from device.settings import PostFile
 from hardware.drawings import HEADER, PARTS, ROLES, Wiring, physical, sheets
 from hardware.pins import MOCK_REVISION
@@ -29,7 +31,7 @@ def words(svg: str) -> str:
 
 
 def test_the_drawings_in_the_repository_are_those_of_their_settings() -> None:
-    drawn = sheets(wiring_of(read_settings(SETTINGS, PostFile)))
+    drawn = drawings(read_settings(SETTINGS, PostFile))
     found = {path.name: path.read_text(encoding="utf-8") for path in DRAWN.glob("*.svg")}
     assert found.keys() == drawn.keys()
     stale = [name for name, svg in drawn.items() if found[name] != svg]
@@ -112,3 +114,21 @@ def test_settings_with_two_roles_on_a_pin_are_said_in_words(
     assert main([str(path), str(tmp_path)]) == 2
     assert "[cancel] pin and [mains] pin are both 25" in capsys.readouterr().err
     assert list(tmp_path.glob("*.svg")) == []
+
+
+@pytest.mark.parametrize("meaning", LAMP)
+def test_the_lamp_card_shows_what_the_lamp_does(meaning: Meaning) -> None:
+    assert LAMP.keys() == SAYS.keys()
+    card = ElementTree.fromstring(lamp_card())
+    rects = [one.attrib for one in card.iter("{http://www.w3.org/2000/svg}rect")][1:]
+    tops = sorted({int(one["y"]) for one in rects})
+    row = [one for one in rects if int(one["y"]) == tops[list(SAYS).index(meaning)]]
+    colours = {"#d00000": (True, False), "#008a2e": (False, True), "#d8d8d8": (False, False)}
+    seen = [(*colours[one["fill"]], round(float(one["width"]) * 10)) for one in row]
+    if len(LAMP[meaning]) == 1:
+        assert seen == [(*LAMP[meaning][0][:2], 4000)]
+    else:
+        assert seen == list(LAMP[meaning]) * (len(seen) // len(LAMP[meaning]))
+    assert sum(lasts for _, _, lasts in seen) == 4000
+    for text in SAYS[meaning]:
+        assert text in words(lamp_card())
