@@ -8,7 +8,7 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults simulate soak test test-systemd lint fuzz schemas drawings doctor-pages sbom bench clean packages vendor words
+.PHONY: help demo faults simulate soak test test-systemd lint fuzz schemas drawings doctor-pages sbom bench clean packages vendor words screenshots
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ words: packages $(VENV)/dev.stamp ## gather the texts of the pages into their ca
 	$(CURDIR)/$(BIN)/django-admin makemessages -l id --no-obsolete --no-location --no-wrap -v 0 && \
 	if [ -d static ]; then $(CURDIR)/$(BIN)/django-admin makemessages -d djangojs -l id --no-obsolete --no-location --no-wrap -i 'static/vendor/*' -v 0; fi && \
 	$(CURDIR)/$(BIN)/django-admin compilemessages -v 0); done
+
+screenshots: packages $(VENV)/dev.stamp ## write docs/pictures/: the console and the telephone's view, by the real chain
+	$(BIN)/python -m tests.browser.pictures docs/pictures
 
 # Leaflet 1.9.4 from npm, as it was looked at: no page loads anything from elsewhere.
 LEAFLET := leaflet-1.9.4

@@ -50,7 +50,7 @@ def areas_of_kecamatan() -> dict[str, Any]:
                 "properties": {"border": True},
                 "geometry": {"type": "LineString", "coordinates": line},
             }
-            for line in _borders(cell, wards, ward, origin)
+            for line in _borders(cell, wards, n, origin)
         ]
     districts = [
         _feature(one, {"type": "MultiPolygon", "coordinates": fills[one.code]})
@@ -112,13 +112,16 @@ def _cut(cell: list[_Corner], own: _Point, other: _Point, number: int) -> list[_
 
 
 def _borders(
-    cell: list[_Corner], wards: list[Place], ward: Place, origin: Place
+    cell: list[_Corner], wards: list[Place], n: int, origin: Place
 ) -> list[list[list[float]]]:
-    """The edges of a cell beyond which no ward of the same kecamatan lies, joined up."""
+    """The edges of cell `n` beyond which no ward of the same kecamatan lies, joined up.
+
+    An edge between two wards belongs to the first of them, so that it is drawn once.
+    """
     lines: list[list[list[float]]] = []
     for corner, following in zip(cell, [*cell[1:], cell[0]], strict=True):
         beyond = corner.beyond
-        if beyond is not None and wards[beyond].kecamatan == ward.kecamatan:
+        if beyond is not None and (beyond < n or wards[beyond].kecamatan == wards[n].kecamatan):
             continue
         start, end = _degrees(corner.at, origin), _degrees(following.at, origin)
         if lines and lines[-1][-1] == start:

@@ -312,8 +312,8 @@ def steps_after(after: int, newest: int) -> tuple[Step, ...] | None:
 
 
 def _steps(keys: dict[str, list[str]]) -> Iterator[Step]:
-    """A step for each key by kind. Pulses tell of processes; entries and shifts are looked up when
-    they are shown."""
+    """A step for each key by kind. Pulses tell of processes; entries are looked up when they are
+    shown."""
     alarms = picture.alarm_pictures(keys.get("alarm", ()))
     for key in keys.get("alarm", ()):
         value = alarms.get(key)
@@ -325,6 +325,8 @@ def _steps(keys: dict[str, list[str]]) -> Iterator[Step]:
         ("gateway", picture.gateways),
         ("fault", picture.faults),
         ("store", _store),
+        # The page asks who is on shift.
+        ("shift", lambda: None),
     ):
         if kind in keys:
             yield Step(kind, "", None, msgspec.json.encode(look()))

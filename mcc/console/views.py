@@ -29,6 +29,7 @@ from mcc.cases.actions import Refused, act
 from mcc.cases.models import Alarm
 from mcc.console.areas import areas_of_kecamatan
 from mcc.console.seen import posts_seen
+from mcc.people.address import client_address
 from mcc.people.models import Screen, User
 from mcc.people.roles import ACTIONS
 from mcc.registers.models import Post
@@ -195,7 +196,7 @@ def do(request: HttpRequest) -> HttpResponse:
         return _json({"code": "wrong", "why": str(error)}, status=400)
     fields = msgspec.structs.asdict(wish)
     try:
-        entry = act(_user(request), address=request.META.get("REMOTE_ADDR") or "", **fields)
+        entry = act(_user(request), address=client_address(request), **fields)
     except Refused as error:
         status = _REFUSED_STATUS.get(error.code, 409)
         return _json(

@@ -26,7 +26,7 @@ from tests.mcc.rig import post as post_document
 
 REPOSITORY = Path(__file__).parents[2]
 POST = POSTS[0][0]
-SIZE = ViewportSize(width=1400, height=850)
+SIZE = ViewportSize(width=1360, height=800)
 WAIT_MS = 15_000
 
 

@@ -13,9 +13,6 @@ from demo.stage import until
 from tests.browser.ground import POST, POSTS, Ground
 from tests.mcc.rig import post as post_document
 
-# One group of tests on one city: they follow each other in one process.
-pytestmark = pytest.mark.xdist_group("browser")
-
 PAGE_WEIGHT_BYTES = 500_000
 TABS = 8
 

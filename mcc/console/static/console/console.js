@@ -23,6 +23,7 @@ let chosen = null; // {alarm} or {post}
 let card = null; // what was looked up for the chosen one
 let silenced = new Map(); // alarm id -> the number of rings that was silenced
 let seenRings = new Map(); // alarm id -> the number of rings that was shown
+let shift = null; // who is on shift
 let isSignedOut = false;
 let pictured = false;
 
@@ -71,6 +72,7 @@ function take(picture) {
     if (calling.length) choose({ alarm: calling[0].alarm_id }, { zoom: true });
   }
   lookUp();
+  lookUpShift();
   draw();
 }
 
@@ -91,6 +93,7 @@ function step({ kind, key, value }) {
     if (value.length > (desk.faults?.length ?? 0)) sound.chime("fault");
     desk.faults = value;
   } else if (kind === "store") desk.reason = value.reason;
+  else if (kind === "shift") lookUpShift();
   draw();
 }
 
@@ -167,6 +170,16 @@ async function lookUp() {
   ]);
   if (mine !== lookingUp) return;
   card = { post: found, history: history?.history ?? null };
+  draw();
+}
+
+async function lookUpShift() {
+  try {
+    const answer = await fetch("/shift/", { headers: { Accept: "application/json" }, cache: "no-store" });
+    if (answer.ok) shift = await answer.json();
+  } catch {
+    // It is asked again with the next picture.
+  }
   draw();
 }
 
@@ -383,6 +396,9 @@ function drawBanners() {
   if (desk.reason) lines.push(make("p", "", `${gettext("Orders do not get through:")} ${desk.reason}`));
   if (desk.leftOut) lines.push(make("p", "", interpolate(gettext("%s more open alarms do not fit on this screen."), [desk.leftOut])));
   const look = lines.map((one) => one.textContent).join("|");
+  const on = shift?.on_shift.map((one) => one.name).join(", ");
+  el("on-shift").textContent = shift ? `${gettext("On shift:")} ${on || gettext("nobody")}` : "";
+  el("shift").hidden = !may("shift_began") || !shift || shift.is_on_shift;
   if (el("banners").dataset.look !== look) {
     el("banners").dataset.look = look;
     el("banners").replaceChildren(...lines);
@@ -393,6 +409,24 @@ async function soundOn() {
   await sound.enable();
   sound.chime("hello");
   tellScreen();
+}
+
+// Sound on, and from now on this person answers for what comes in.
+async function startShift() {
+  await soundOn();
+  let why = gettext("NOT SENT: the site does not answer. Try again.");
+  try {
+    const answer = await fetch("/shift/begin", {
+      method: "POST",
+      headers: { Accept: "application/json", "X-CSRFToken": csrf },
+      body: new URLSearchParams({ screen }),
+    });
+    if (answer.ok) return lookUpShift();
+    why = answer.headers.get("Content-Type")?.includes("json") ? (await answer.json()).why : `${answer.status}`;
+  } catch {
+    // `why` says it.
+  }
+  say(`${actionWord("shift_began")}: ${why}`, true);
 }
 
 async function tellScreen() {
@@ -735,6 +769,7 @@ const KEYS = [
   ["C", actionWord("correction")],
   ["S", gettext("silence this console until the next call (does not acknowledge)")],
   ["B", gettext("turn sound on")],
+  ["T", gettext("start your shift")],
   ["Z", gettext("zoom to the chosen alarm or post")],
   ["X", gettext("zoom to all open alarms")],
   ["H", gettext("the whole city")],
@@ -777,6 +812,7 @@ const does = {
   c: () => perform("correction"),
   s: silence,
   b: soundOn,
+  t: startShift,
   z: zoomToChosen,
   x: () => map.zoomToAll(desk.open.flatMap((one) => one.alarms).map((one) => desk.placeOf(one))),
   h: () => map.home(),
@@ -801,6 +837,7 @@ document.addEventListener("keydown", (event) => {
 
 el("find").addEventListener("change", () => find(el("find").value));
 el("find").addEventListener("keydown", (event) => event.key === "Enter" && find(el("find").value));
+el("shift").onclick = startShift;
 el("silence").onclick = silence;
 el("help").onclick = showKeys;
 el("over-box").addEventListener("toggle", draw);
