@@ -126,6 +126,9 @@ class Attempts:
                 self._add(Attempt("message_refused", NOBODY), _number(fields.get("count")))
             case "refused" if fields.get("what", "").startswith("command_"):
                 self._count(fields["what"], fields.get("console", NOBODY))
+            case "control_refused":
+                # Of this machine: the kernel says which user it was.
+                self._count("control", f"uid {fields.get('user', NOBODY)}")
             case "renewal_refused":
                 self._count("renewal", fields.get("post", NOBODY))
 

@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--minutes", type=int, default=10, help="1 to 15 (10)")
     card = _command(commands, "card", "print the result card of an alarm: when it passed each hop")
     card.add_argument("id", metavar="ID", help="the alarm's id, or its unique beginning")
+    card.add_argument("--config", type=Path, help="mcc.toml: of the site's database, not a store")
     _json(card)
     serve = commands.add_parser(
         "serve",
@@ -245,6 +246,8 @@ def _do(options: argparse.Namespace) -> int:
         if options.command == "list":
             with Store(path, replaces=False) as store:
                 return _list(store, as_json=options.json)
+        if options.command == "card" and options.config is not None:
+            return _card(_find_in_site(options.config, options.id), as_json=options.json)
         if options.command == "card":
             with Store(path, replaces=False) as store:
                 return _card(_find(store, options.id), as_json=options.json)
@@ -509,9 +512,8 @@ def _is_unicode(text: str) -> bool:
 
 
 def _find(store: Store, beginning: str) -> AlarmRecord:
-    wanted = beginning.strip().lower()
-    good = bool(wanted) and all(letter in "0123456789abcdef-" for letter in wanted)
-    found = store.alarms_like(wanted) if good else ()
+    wanted = _beginning(beginning)
+    found = store.alarms_like(wanted) if wanted else ()
     if len(found) == 1:
         return found[0]
     if found:
@@ -522,6 +524,43 @@ def _find(store: Store, beginning: str) -> AlarmRecord:
         said += "; open are:" if found else f"; none is open in {store.path}"
     lines = [f"  {one.alarm_id}  {_short(one)}" for one in found[-CANDIDATES_MAX:]]
     raise _Wrong("\n".join([said, *lines]))
+
+
+def _beginning(typed: str) -> str:
+    """The beginning of an id as ids are written; empty when it can be none."""
+    wanted = typed.strip().lower()
+    return wanted if all(letter in "0123456789abcdef-" for letter in wanted) else ""
+
+
+def _find_in_site(config: Path, typed: str) -> AlarmRecord:
+    """The same, in the database that ingest and site share."""
+    import msgspec
+
+    from mcc.alarms import AlarmRecord
+    from mcc.settings import MccFile
+    from mcc.site.commands import configure
+    from process.settings import SettingsError, read_settings
+
+    try:
+        configure(config, read_settings(config, MccFile))
+    except SettingsError as error:
+        raise _Wrong("\n".join(error.problems)) from None
+    from django.db import Error
+
+    from mcc.cases.models import Alarm
+
+    wanted = _beginning(typed)
+    like = Alarm.objects.filter(alarm_id__startswith=wanted) if wanted else Alarm.objects.none()
+    try:
+        bodies = list(like.order_by("raised_ms").values_list("body", flat=True)[:CANDIDATES_MAX])
+        found = [msgspec.json.decode(body, type=AlarmRecord) for body in bodies]
+    except (Error, msgspec.MsgspecError, ValueError) as error:
+        raise _Wrong(f"the database: {' '.join(str(error).split())}") from None
+    if len(found) == 1:
+        return found[0]
+    said = f"{typed!r} is the beginning of several alarms' ids:" if found else ""
+    lines = [f"  {one.alarm_id}  {_short(one)}" for one in found]
+    raise _Wrong("\n".join([said or f"no alarm's id begins with {typed!r}", *lines]))
 
 
 def _short(alarm: AlarmRecord) -> str:

@@ -97,6 +97,7 @@ def connects(who: str, will: str | None) -> list[str]:
             CONSOLE,
         ),
         (GATEWAY + f'event=renewal_refused post={POST} why="not signed"', "renewal", POST),
+        (GATEWAY + "event=control_refused user=1000", "control", "uid 1000"),
     ],
 )
 def test_a_line_of_a_refusal_is_counted_under_who_it_names(line: str, what: str, who: str) -> None:
