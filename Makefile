@@ -8,7 +8,7 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults simulate soak test test-systemd lint fuzz schemas drawings doctor-pages sbom bench clean packages vendor words screenshots
+.PHONY: help demo faults simulate soak test test-systemd lint fuzz schemas openapi drawings doctor-pages sbom bench clean packages vendor words screenshots
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ simulate: $(VENV)/dev.stamp ## days under every fault: SEEDS=10000 of them from 
 
 schemas: $(VENV)/dev.stamp ## write docs/protocol/ from the code
 	$(BIN)/python -m protocol.schema docs/protocol
+
+openapi: $(VENV)/dev.stamp ## write docs/openapi.json from the code
+	DJANGO_SETTINGS_MODULE=mcc.site.settings $(BIN)/python -m mcc.api.openapi docs/openapi.json
 
 drawings: $(VENV)/dev.stamp ## write docs/hardware/ from its settings
 	$(BIN)/python -m device.drawings docs/hardware/post.toml docs/hardware

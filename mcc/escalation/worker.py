@@ -10,11 +10,13 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 
 from django.db import Error, connections
 
+from mcc.api import hooks
 from mcc.cases.models import Process
 from mcc.escalation import desk
 from mcc.escalation.ladder import Ladder, Now
@@ -100,11 +102,29 @@ class Worker:
         rises = self._ladder.rises([*calls, *desk.mine()], now)
         desk.write(rises, self._settings.escalation, now.wall_ms)
         for target in desk.waiting_targets(now.wall_ms):
-            running = self._sending.get(target)
-            if target in self._targets and (running is None or running.done()):
-                self._sending[target] = self._pool.submit(
-                    self._deliver, self._targets[target], now.wall_ms
-                )
+            if target in self._targets:
+                self._start(target, self._deliver, self._targets[target], now.wall_ms)
+        for pk in hooks.due(now.wall_ms):
+            self._start(f"hook/{pk}", self._tell_hook, pk, now.wall_ms)
+        failing = hooks.failing()
+        desk.set_faults([(hooks.FAULT, failing)] if failing else [], (hooks.FAULT,))
+
+    def _start(self, key: str, what: Callable[..., None], *arguments: object) -> None:
+        """On a thread of the pool, unless this key is still being sent to."""
+        running = self._sending.get(key)
+        if running is None or running.done():
+            self._sending[key] = self._pool.submit(what, *arguments)
+
+    def _tell_hook(self, pk: int, now_ms: int) -> None:
+        """On a thread of the pool: one hook, until it has taken all or fails."""
+        try:
+            parcel = hooks.claim(pk, now_ms)
+            if parcel is not None and not hooks.deliver(parcel, now_ms):
+                log("hook_not_told", level="warning", hook=parcel.hook.name)
+        except Error as error:
+            log("hook_not_noted", level="error", why=str(error).strip())
+        finally:
+            connections.close_all()
 
     def _faults(self, now: Now) -> dict[FaultName, str]:
         rows = list(Screen.objects.select_related("user"))

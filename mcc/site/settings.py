@@ -82,6 +82,7 @@ INSTALLED_APPS = [
     "mcc.cases",
     "mcc.console",
     "mcc.escalation",
+    "mcc.api",
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

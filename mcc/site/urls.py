@@ -5,14 +5,17 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path
 
 # Imported for what they register.
+import mcc.api.admin
 import mcc.people.admin
 import mcc.registers.admin  # noqa: F401
+from mcc.api.routes import urls as api_urls
 from mcc.people.admin_site import site as registers
 from mcc.site.health import health
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", registers.urls),
     path("health", health),
+    path("api/v1/", include(api_urls())),
     path("", include("mcc.people.urls")),
     path("", include("mcc.console.urls")),
 ]
