@@ -235,8 +235,10 @@ class Authority:
             replace_file(directory / "ca.pem", _pem(certificate).encode(), PUBLIC_MODE)
             os.close(os.open(directory / "register.db", os.O_CREAT | os.O_RDWR, SECRET_MODE))
             with contextlib.closing(_connect(directory / "register.db")) as db:
-                db.executescript(_TABLES)
-                db.execute("INSERT INTO meta VALUES ('schema', '1')")
+                # In one transaction: a register that was cut short has no tables, and says so.
+                db.executescript(
+                    f"BEGIN; {_TABLES} INSERT INTO meta VALUES ('schema', '1'); COMMIT"
+                )
         except (OSError, sqlite3.Error) as error:
             raise IdentitiesError(f"{directory} cannot be written: {_why(error)}") from None
         authority = cls(directory)
