@@ -212,7 +212,7 @@ def _refuse_strangers(options: argparse.Namespace) -> None:
         try:
             if value is not None:
                 msgspec.convert(value, kind)
-                json.dumps(value, allow_nan=False)
+                json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
         except (msgspec.ValidationError, ValueError) as error:
             raise _Wrong(f"--{name} {value!r}: {error}") from None
 

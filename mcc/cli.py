@@ -264,7 +264,7 @@ def _place(options: argparse.Namespace) -> tuple[Broker | None, Topics, str, Tls
     """Where to speak and as whom; everything checked."""
     import re
 
-    from process.settings import IN_THE_CLEAR, TlsFiles, parse_mqtt_url
+    from process.settings import IN_THE_CLEAR, TlsFiles, parse_mqtt_url, unreadable_files
     from protocol.topics import Topics
     from protocol.values import NAME_PATTERN
 
@@ -280,10 +280,16 @@ def _place(options: argparse.Namespace) -> tuple[Broker | None, Topics, str, Tls
         raise _Wrong(f"--url: {error}") from None
     if broker is not None and broker.in_the_clear:
         raise _Wrong(f"--url {broker.describe()}: {IN_THE_CLEAR}")
-    files = [options.ca, options.certificate, options.key]
-    tls = TlsFiles(*(None if path is None else str(path) for path in files))
+    files = {
+        f"--{name}": None if path is None else str(path)
+        for name, path in vars(options).items()
+        if name in ("ca", "certificate", "key")
+    }
+    tls = TlsFiles(files["--ca"], files["--certificate"], files["--key"])
     if broker is not None and not broker.tls and tls != TlsFiles():
         raise _Wrong(f"{broker.describe()} is without TLS, but --ca or --certificate was given")
+    if problems := unreadable_files(files):
+        raise _Wrong("\n".join(problems))
     return broker, topics, options.console, tls
 
 

@@ -364,7 +364,7 @@ def test_without_effect_in_10_s_the_reason_is_told_and_the_command_goes_out_late
         broker.kill()
     began_s = time.monotonic()
     code, _, err = outcome("acknowledge", ONE, "--store", str(store), "--url", broker.url)
-    assert 10 <= time.monotonic() - began_s < 13
+    assert 10 <= time.monotonic() - began_s < 30  # 10 s, and a start on a busy machine
     assert code == 3
     why = "not connected to the broker" if place == "no broker" else "no gateway is answering"
     assert why in err
@@ -402,6 +402,8 @@ def test_without_effect_in_10_s_the_reason_is_told_and_the_command_goes_out_late
         (("resolve", ONE, "--outcome", "real", "--note", "x" * 201), "up to 200 characters"),
         (("open-test", "UP/DOWN"), "POST 'UP/DOWN'"),
         (("open-test", POST, "--minutes", "16"), "--minutes 16: allowed: 1 to 15"),
+        (("close-test", POST, "--url", "mqtts://h", "--ca", "/nowhere/ca.pem"), "--ca = "),
+        (("watch", "--url", "mqtts://h", "--certificate", "/nowhere"), "--certificate = "),
         (("watch",), "which broker?"),
         ((), "COMMAND"),
     ],
