@@ -48,6 +48,9 @@ def database_of(database: DatabaseSettings) -> dict[str, Any]:
             "OPTIONS": {
                 "connect_timeout": BUSY_TIMEOUT_S,
                 "tcp_user_timeout": BUSY_TIMEOUT_S * 1000,
+                "keepalives_idle": BUSY_TIMEOUT_S,
+                "keepalives_interval": 1,
+                "keepalives_count": BUSY_TIMEOUT_S,
                 "options": f"-c lock_timeout={BUSY_TIMEOUT_S}s"
                 f" -c idle_in_transaction_session_timeout={BUSY_TIMEOUT_S}s",
             },

@@ -191,8 +191,9 @@ def test_a_picket_says_what_it_does_in_its_own_area_only() -> None:
     here = a_user("lowokwaru", "picket", "polsek-lowokwaru")
     there = a_user("klojen", "picket", "polsek-klojen")
     act(here, "on_the_way", alarm_id=uid(1), **FROM)
-    with pytest.raises(Refused, match="area"):
+    with pytest.raises(Refused) as refused:
         act(there, "on_scene", alarm_id=uid(1), **FROM)
+    assert refused.value.code == "not_allowed"
     assert [one.action for one in Entry.objects.all()] == ["on_the_way"]
     assert not sent()
 

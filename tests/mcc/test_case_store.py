@@ -204,6 +204,20 @@ def test_another_connections_commit_changes_the_outbox_version(store: CaseStore)
     assert versions[-1] != versions[0]
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_command_whose_notification_never_came_is_found_all_the_same(
+    store: CaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "LOOK_S", 0.05)
+    outbox = store.outbox()
+    before = outbox.data_version()
+    stored()  # as a server says it that has lost our listener
+    until_s = time.monotonic() + 10
+    while outbox.data_version() == before:
+        assert time.monotonic() < until_s
+    outbox.close()
+
+
 def test_a_pulse_counts_up_and_shows_link_and_gateways(store: CaseStore) -> None:
     seen = Store.objects.get().sequence
     store.show(Show(LinkShown(True)))

@@ -314,3 +314,14 @@ def test_settings_that_are_wrong_are_named_with_line_and_key(tmp_path: Path) -> 
             said = refused(centre.run(command))
             assert "did you mean [site] port?" in said
             assert "mqtts://" in said
+
+
+def test_a_damaged_database_is_named_and_left_as_it_is(tmp_path: Path, broker: Mosquitto) -> None:
+    rubbish = b"\x00rubbish" * 1000
+    (tmp_path / "site.db").write_bytes(rubbish)
+    (tmp_path / "mcc.secret").write_text("signs the sessions of a test: 0123456789abcdef")
+    with Centre(tmp_path, broker.url) as centre:
+        centre.start()
+        until("it says so", lambda: "not a database" in centre.log())
+        assert centre.running()
+        assert (tmp_path / "site.db").read_bytes() == rubbish
