@@ -591,10 +591,6 @@ class Gateway:
         self._escalate()
 
     # --- 1. inputs into records ------------------------------------------------------------
-    #
-    # What finds no room is acknowledged to the broker all the same: its sender sees that it is not
-    # listed, or not shown, and sends it again. A broker holds so many unacknowledged messages and
-    # then nothing more, so one post over its bound would silence every other.
 
     def _offered(self, heard: Heard) -> None:
         alarm = heard.message
@@ -604,11 +600,13 @@ class Gateway:
             self._apply(track, heard, self._now)
             return
         if self._uncommitted >= PENDING_MAX or len(self._tracks) >= ALARMS_MAX:
+            # Unacknowledged: the post sees that it is not listed, and offers again.
             self._count_refused("offer_no_room", post=alarm.post, alarm=alarm.alarm_id)
-            self._acknowledge(heard)
             return
         post = self._watched(alarm.post)
         if len(post.unresolved) >= UNRESOLVED_PER_POST_MAX:
+            # Acknowledged: a broker holds so many unacknowledged messages and then nothing more, so
+            # one post over its bound would silence all others. It sees that it is not listed.
             self._count_refused("offer_too_many_of_post", post=alarm.post, alarm=alarm.alarm_id)
             self._acknowledge(heard)
             return
@@ -630,8 +628,8 @@ class Gateway:
             if len(track.waiting) < WAITING_MAX:
                 track.waiting.append((heard, at))
             else:
+                # Unacknowledged: whoever sent it sends it again.
                 self._count_refused("input_no_room", alarm=track.alarm_id)
-                self._acknowledge(heard)
             return
         match heard.message:
             case Alarm() as alarm:
