@@ -88,7 +88,9 @@ def request_cancel(held: Held, at: str) -> Held:
 def learn(held: Held, listed: ListedAlarm) -> Held:
     """Merge what a state document says: the state only rises, the first answer stands.
 
-    The sound becomes due in the same value, and so in the same write, as the answer.
+    The sound becomes due in the same value, and so in the same write, as the answer. Repeats that
+    are listed and not held were made before this disk failed or was put in place of a newer one:
+    they are taken back while nobody has answered, so that the next one counts as one more.
     """
     state = higher(held.state, listed.state)
     answered_repeats = held.answered_repeats
@@ -97,10 +99,20 @@ def learn(held: Held, listed: ListedAlarm) -> Held:
             listed.answered_repeats if listed.answered_repeats is not None else listed.repeats
         )
     sound: Sound = "due" if is_answered(state) and not held.answered else held.sound
-    if (state, answered_repeats, sound) == (held.state, held.answered_repeats, held.sound):
+    alarm = held.alarm
+    if not is_answered(state) and listed.repeats > held.repeats:
+        lost: tuple[int | None, ...] = (None,) * (listed.repeats - held.repeats)
+        repeat_uptimes_ms = (*alarm.repeat_uptimes_ms, *lost)
+        alarm = msgspec.structs.replace(alarm, repeat_uptimes_ms=repeat_uptimes_ms)
+    if (alarm, state, answered_repeats, sound) == (
+        held.alarm,
+        held.state,
+        held.answered_repeats,
+        held.sound,
+    ):
         return held
     return msgspec.structs.replace(
-        held, state=state, answered_repeats=answered_repeats, sound=sound
+        held, alarm=alarm, state=state, answered_repeats=answered_repeats, sound=sound
     )
 
 

@@ -524,6 +524,23 @@ def test_an_older_copy_of_the_card_carries_the_same_calls_over_under_the_same_id
     assert again.newest.alarm_id == new
 
 
+@pytest.mark.parametrize("seen", [1, 2])
+def test_a_call_after_the_card_has_lost_a_repeat_counts_as_one_more(seen: int) -> None:
+    rig = connected()
+    first = rig.press3()
+    older = dict(rig.held)
+    rig.advance(3)
+    rig.press3()  # offered, listed, and then the power fails under a card that kept nothing of it
+    again = Rig(held=older, boot_id=OTHER_BOOT)
+    again.connect()
+    again.document(listed(first, "delivered", repeats=1))
+    again.press3()
+    assert again.newest.repeats == 2
+    assert again.offers(first)[-1].repeat_uptimes_ms == (None, None)
+    again.document(listed(first, "acknowledged", repeats=2, answered=seen))
+    assert (again.newest.alarm.follows == first) == (seen == 1)
+
+
 def test_what_the_operator_saw_is_frozen_by_the_first_answer() -> None:
     rig = connected()
     first = rig.press3()
