@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from mcc.people.admin_site import RoleAdmin, site
 from mcc.registers.models import Kecamatan, Kelurahan, Officer, Post, Unit
@@ -42,12 +43,12 @@ class PostAdmin(RoleAdmin):
     search_fields = ("post_id", "name", "address", "kelurahan__name")
     autocomplete_fields = ("kelurahan",)
 
-    @admin.display(boolean=True, description="GPS")
+    @admin.display(boolean=True, description=_("place"))
     def has_place(self, post: Post) -> bool:
         """Whether somebody has surveyed it."""
         return post.lat is not None and post.lon is not None
 
-    @admin.display(boolean=True, description="foto")
+    @admin.display(boolean=True, description=_("photo"))
     def has_photo(self, post: Post) -> bool:
         """Whether there is a photo of the site."""
         return bool(post.photo)

@@ -49,6 +49,7 @@ def test_a_name_and_its_password_let_in_and_are_written_down() -> None:
 
 def test_a_wrong_password_and_an_unknown_name_get_the_same_answer() -> None:
     an_account()
+    assert "English" in Client().get("/login/").content.decode()
     wrong = Client().post("/login/", {"username": "budi", "password": "x"})
     unknown = Client().post("/login/", {"username": "nobody", "password": "x"})
     assert b'role="alert"' in wrong.content
