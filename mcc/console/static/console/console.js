@@ -1,13 +1,12 @@
 // The console of an operator: the picture in, marks and tones out, what the operator does back.
 import { Desk, meaningOf, meaningOfPost } from "./desk.js";
-import { Link } from "./link.js";
+import { csrf, Link } from "./link.js";
 import { CityMap } from "./map.js";
 import { mark, word } from "./marks.js";
 import { Sound } from "./sound.js";
 import { actionWord, clock, connectionWord, day, faultWord, kindWord, make, outcomeWord, span, stateWord } from "./words.js";
 
 const config = JSON.parse(document.getElementById("config").textContent);
-const csrf = document.querySelector("[name=csrfmiddlewaretoken]").value;
 const el = (id) => document.getElementById(id);
 const screen = (sessionStorage.screen ??= crypto.randomUUID());
 const SCREEN_EVERY_MS = 5000;
@@ -213,7 +212,7 @@ async function send(action, fields, { alarm } = {}) {
   try {
     answer = await fetch("/do", {
       method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf },
+      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf() },
       body: JSON.stringify({ action, screen, ...fields }),
     });
   } catch {
@@ -248,7 +247,10 @@ function canDo(action, alarm) {
 
 function perform(action) {
   const alarm = desk.alarms.get(chosen?.alarm);
-  if (action === "note" && chosen?.post) return askNote("note", { post: chosen.post });
+  const post = chosen?.post ?? alarm?.post;
+  if (action === "note" && chosen?.post) return askNote("note", { post });
+  if (action === "open_test") return post && may(action) ? askMinutes(post) : say(gettext("Choose a post first."));
+  if (action === "close_test") return send(action, { post });
   if (!alarm) return say(gettext("Choose an alarm first."));
   if (!canDo(action, alarm)) return say(interpolate(gettext("Not possible here: %s"), [actionWord(action)]));
   // An answer is to the calls that stand on the screen now.
@@ -332,6 +334,18 @@ function askNote(action, about) {
   [note.maxLength, note.required] = [200, true];
   ask(actionWord(action), [labelled(gettext("What is to be noted"), note, "note")], gettext("Write it down"), (form) =>
     send(action, { ...about, note: form.get("note").replace(/\s+/g, " ").trim() }));
+}
+
+function askMinutes(post) {
+  const select = make("select");
+  for (const minutes of [5, 10, 15]) {
+    const option = make("option", "", interpolate(gettext("%s minutes"), [minutes]));
+    option.value = minutes;
+    option.selected = minutes === 10;
+    select.append(option);
+  }
+  ask(actionWord("open_test"), [make("p", "", desk.nameOf(post)), labelled(gettext("Until then every call of this post is practice."), select, "minutes")], gettext("Open it"), (form) =>
+    send("open_test", { post, minutes: Number(form.get("minutes")) }));
 }
 
 function silence() {
@@ -418,7 +432,7 @@ async function startShift() {
   try {
     const answer = await fetch("/shift/begin", {
       method: "POST",
-      headers: { Accept: "application/json", "X-CSRFToken": csrf },
+      headers: { Accept: "application/json", "X-CSRFToken": csrf() },
       body: new URLSearchParams({ screen }),
     });
     if (answer.ok) return lookUpShift();
@@ -433,7 +447,7 @@ async function tellScreen() {
   try {
     await fetch("/screen", {
       method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf },
+      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf() },
       body: JSON.stringify({ screen, sound: sound.isRunning }),
     });
   } catch {
@@ -683,10 +697,16 @@ function postParts(post, alone) {
     parts.push(photo);
   }
   if (!alone) return parts;
-  const note = make("button", "", make("span", "key", "N"), ` ${actionWord("note")}`);
-  note.type = "button";
-  note.onclick = () => perform("note");
-  return [headOf(post.name, meaningOfPost(post)), make("p", "", word(meaningOfPost(post))), may("note") && make("div", "doing", note), ...parts].filter(Boolean);
+  const doing = make("div", "doing");
+  for (const [action, key] of [["note", "N"], [post.test_window ? "close_test" : "open_test", "E"]]) {
+    if (!may(action)) continue;
+    const button = make("button", "", make("span", "key", key), ` ${actionWord(action)}`);
+    button.type = "button";
+    button.dataset.do = action;
+    button.onclick = () => perform(action);
+    doing.append(button);
+  }
+  return [headOf(post.name, meaningOfPost(post)), make("p", "", word(meaningOfPost(post))), doing, ...parts];
 }
 
 function listPosts() {
@@ -767,6 +787,7 @@ const KEYS = [
   ["O", actionWord("on_scene")],
   ["N", actionWord("note")],
   ["C", actionWord("correction")],
+  ["E", gettext("open or close a test window of the post")],
   ["S", gettext("silence this console until the next call (does not acknowledge)")],
   ["B", gettext("turn sound on")],
   ["T", gettext("start your shift")],
@@ -810,6 +831,7 @@ const does = {
   o: () => perform("on_scene"),
   n: () => perform("note"),
   c: () => perform("correction"),
+  e: () => perform(desk.posts.get(chosen?.post ?? desk.alarms.get(chosen?.alarm)?.post)?.test_window ? "close_test" : "open_test"),
   s: silence,
   b: soundOn,
   t: startShift,

@@ -1,3 +1,9 @@
+// The token against forged requests; a log-in in another tab gives a new one.
+export function csrf() {
+  const cookie = document.cookie.split("; ").find((one) => one.startsWith("csrftoken="));
+  return cookie?.slice("csrftoken=".length) ?? document.querySelector("[name=csrfmiddlewaretoken]").value;
+}
+
 // One stream for the whole browser: the tab that holds the lock reads it and tells the others.
 // A browser opens six connections to a host; with a stream in every tab the seventh would hang.
 const PICTURE_AGAIN_MS = 1500;
@@ -12,13 +18,18 @@ export class Link {
     this.heardWall = Date.now();
     this.waiting = []; // steps that came before the picture
     this.loaded = false;
+    this.first = new Promise((done) => (this.onFirst = done));
     this.channel = new BroadcastChannel("kentongan");
     this.channel.onmessage = (event) => this.take(event.data);
   }
 
   start() {
     this.load();
-    navigator.locks.request("kentongan-stream", () => new Promise(() => this.read()));
+    navigator.locks.request("kentongan-stream", async () => {
+      await this.first;
+      this.read();
+      return new Promise(() => {});
+    });
   }
 
   get isStale() {
@@ -52,6 +63,7 @@ export class Link {
     }
     this.loaded = true;
     this.loading = false;
+    this.onFirst();
     const waiting = this.waiting;
     this.waiting = [];
     for (const one of waiting) this.take(one);

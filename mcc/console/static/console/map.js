@@ -34,12 +34,14 @@ export class CityMap {
     if (!answer.ok) return;
     const areas = await answer.json();
     const approximate = areas.approximate === true;
+    // Over a real map something approximate would only mislead.
+    if (approximate && !named) return;
     L.geoJSON(areas, {
       interactive: false,
-      filter: (one) => one.geometry.type !== "Point" && (named || one.geometry.type === "LineString" || !approximate),
+      filter: (one) => one.geometry.type !== "Point",
       style: (one) => {
         if (one.geometry.type === "LineString") return { className: "border" };
-        return { className: "area", fill: named, stroke: !approximate };
+        return { className: approximate ? "area" : "area real", fill: named };
       },
     }).addTo(this.map);
     if (!named) return;

@@ -1,11 +1,10 @@
 // The view for pickets: the open alarms of the own area, "on the way", "on scene", the way there.
 import { Desk, meaningOf } from "./desk.js";
-import { Link } from "./link.js";
+import { csrf, Link } from "./link.js";
 import { mark, word } from "./marks.js";
 import { actionWord, clock, make, span } from "./words.js";
 
 const config = JSON.parse(document.getElementById("config").textContent);
-const csrf = document.querySelector("[name=csrfmiddlewaretoken]").value;
 const el = (id) => document.getElementById(id);
 const screen = (sessionStorage.screen ??= crypto.randomUUID());
 
@@ -46,7 +45,7 @@ async function send(action, alarm, button) {
   try {
     const answer = await fetch("/do", {
       method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf },
+      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf() },
       body: JSON.stringify({ action, screen, alarm_id: alarm.alarm_id }),
     });
     refused = !answer.ok;
