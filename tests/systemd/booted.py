@@ -15,8 +15,9 @@ import pytest
 
 from tests.systemd.host import Host, bare_system, with_package
 
-DEVICE, GATEWAY, INGEST, SITE = (
-    f"kentongan-{name}.service" for name in ("device", "gateway", "mcc-ingest", "mcc-site")
+DEVICE, GATEWAY, INGEST, SITE, ESCALATE = (
+    f"kentongan-{name}.service"
+    for name in ("device", "gateway", "mcc-ingest", "mcc-site", "mcc-escalate")
 )
 PANEL = "/run/kentongan-device/panel.sock"
 POST = f"""
@@ -292,12 +293,13 @@ def test_a_press_goes_through_all_hardened_services_and_the_answer_comes_back(ho
     host.until(lambda: "answered" in host.show(DEVICE, "StatusText"), 20)
     card = ("kentongan-gateway", "card", alarm_id, "--config", "/etc/kentongan/gateway.toml")
     host.until(lambda: host.run(*card).stdout.endswith("walk test passed\n"), 20)
-    for unit in (DEVICE, GATEWAY, INGEST, SITE):
+    for unit in (DEVICE, GATEWAY, INGEST, SITE, ESCALATE):
+        assert is_active(host, unit), host.journal(unit)
         assert host.show(unit, "NRestarts") == "0", host.journal(unit)
         assert "Traceback" not in host.journal(unit)
 
 
-@pytest.mark.parametrize("unit", [INGEST, SITE])
+@pytest.mark.parametrize("unit", [INGEST, SITE, ESCALATE])
 def test_a_centre_that_hangs_is_killed_and_started_anew(host: Host, unit: str) -> None:
     install_centre(host)
     amend(host, unit, "WatchdogSec=5s")
