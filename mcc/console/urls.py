@@ -18,6 +18,7 @@ urlpatterns = [
     path("post/<slug:post>", views.card, name="console-card"),
     path("post/<slug:post>/photo", views.photo, name="console-photo"),
     path("map/areas", views.areas, name="console-areas"),
+    path("map/tiles/<int:z>/<int:x>/<int:y>", views.tile, name="console-tile"),
     path("words.js", views.words, name="console-words"),
     path("language", views.language, name="console-language"),
 ]

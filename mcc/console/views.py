@@ -29,6 +29,7 @@ from mcc.cases.actions import Refused, act
 from mcc.cases.models import Alarm
 from mcc.console.areas import areas_of_kecamatan
 from mcc.console.seen import posts_seen
+from mcc.console.tiles import TilesUnusable, tiles_of
 from mcc.people.address import client_address
 from mcc.people.models import Screen, User
 from mcc.people.roles import ACTIONS
@@ -120,7 +121,7 @@ def _config(user: User) -> dict[str, Any]:
         "user": user.label,
         "user_id": user.pk,
         "map": {
-            "tiles": mcc.map.tiles,
+            "tiles": "/map/tiles/{z}/{x}/{y}" if mcc.map.pmtiles else mcc.map.tiles,
             "attribution": mcc.map.attribution,
             "areas": reverse("console-areas"),
             "latitude": mcc.map.latitude,
@@ -241,6 +242,25 @@ def areas(_request: HttpRequest) -> HttpResponse:
         except OSError:
             raise Http404 from None
     answer.headers["Cache-Control"] = "private, max-age=3600"
+    return answer
+
+
+@require_GET
+@_for("console", "phone")
+def tile(_request: HttpRequest, z: int, x: int, y: int) -> HttpResponse:
+    """One picture of the map, from the PMTiles file of the settings."""
+    path = settings.MCC.map.pmtiles
+    found = None
+    if path is not None:
+        try:
+            tiles = tiles_of(Path(path))
+        except TilesUnusable as error:
+            raise Http404 from error
+        found = tiles.picture(z, x, y)
+    if found is None:
+        raise Http404
+    answer = HttpResponse(found, content_type=tiles.content_type)
+    answer.headers["Cache-Control"] = "private, max-age=86400"
     return answer
 
 

@@ -53,6 +53,7 @@ def serve(config: Path) -> None:
     mcc: MccFile = settings.MCC
     _require_secret(mcc.secret_file)
     _require_database()
+    _require_map(mcc)
     listener = _listen(mcc)
     _serve(mcc, listener)
 
@@ -85,6 +86,18 @@ def _require_database() -> None:
         connection.close()
     if missing:
         raise CannotServe("the database is not set up for this version: run kentongan-mcc setup")
+
+
+def _require_map(mcc: MccFile) -> None:
+    from mcc.console.tiles import TilesUnusable, tiles_of
+
+    try:
+        if mcc.map.pmtiles is not None:
+            tiles_of(Path(mcc.map.pmtiles))
+    except TilesUnusable as error:
+        raise CannotServe(f"[map] pmtiles: {error}") from None
+    if mcc.map.borders is not None and not Path(mcc.map.borders).is_file():
+        raise CannotServe(f"[map] borders: {mcc.map.borders} is no file")
 
 
 def _listen(mcc: MccFile) -> socket.socket:
