@@ -9,6 +9,7 @@ import mcc.api.admin
 import mcc.people.admin
 import mcc.registers.admin  # noqa: F401
 from mcc.api.routes import urls as api_urls
+from mcc.escalation.views import shown as figures
 from mcc.people.admin_site import site as registers
 from mcc.site.health import health
 
@@ -16,6 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", registers.urls),
     path("health", health),
     path("api/v1/", include(api_urls())),
+    path("figures/", figures, name="figures"),
     path("", include("mcc.people.urls")),
     path("", include("mcc.console.urls")),
 ]

@@ -31,6 +31,7 @@ BY_RIGHT: dict[str, tuple[str, ...]] = {
     "admin/": ("admin",),
     # For tokens only, which no browser has.
     "api/v1/": (),
+    "figures/": ("figures",),
     "shift/": ("console",),
     "phone/": ("console", "phone"),
     "picture": ("console", "phone"),
