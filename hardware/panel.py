@@ -8,6 +8,7 @@ presses, and it exists with mock pins only: on a real post nobody presses from o
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import stat
@@ -326,7 +327,7 @@ def _span_us(request: dict[str, Any]) -> int:
 
 
 def _check_path(path: Path) -> None:
-    size = len(str(path).encode())
+    size = len(os.fsencode(path))
     if size > SOCKET_PATH_BYTES_MAX:
         raise PanelError(
             f"the socket path {path} has {size} bytes, at most {SOCKET_PATH_BYTES_MAX} are possible"

@@ -248,3 +248,10 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "kentongan[device]" in done.stderr
+
+
+def test_a_panel_whose_path_is_not_unicode_is_only_not_there(tmp_path: Path) -> None:
+    done = device("panel", "--socket", os.fsdecode(os.fsencode(tmp_path) + b"/\xff"), "status")
+    assert done.returncode == 1
+    assert "no panel answers at" in done.stderr
+    assert "Traceback" not in done.stderr
