@@ -5,16 +5,89 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.files.uploadedfile import UploadedFile
-from django.db import transaction
-from django.http import HttpRequest
+from django.db import Error, transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils.translation import gettext_lazy as _
 
 from mcc.people.admin_site import RoleAdmin, site
+from mcc.registers import sheets
 from mcc.registers.models import Kecamatan, Kelurahan, Officer, Post, Unit
 from mcc.registers.photos import Unusable, prepared
+
+
+class _Importable(RoleAdmin):
+    """A register that can be filled from a CSV file: looked at first, then put in."""
+
+    change_list_template = "admin/registers/importable_list.html"
+    sheet: sheets.Kind
+
+    def get_urls(self) -> list[URLPattern]:
+        """The page of the import beside those of the register."""
+        name = f"registers_{self.opts.model_name}_import"
+        view = self.admin_site.admin_view(self.import_page)
+        return [path("import/", view, name=name), *super().get_urls()]
+
+    def import_page(self, request: HttpRequest) -> HttpResponse:
+        """A file is sent, looked at, and put in by a second step."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        shown: dict[str, Any] = {"columns": ", ".join(self.sheet.columns)}
+        if request.method == "POST":
+            content = _sent(request)
+            if content is None:
+                shown["problems"] = [_("Choose a file.")]
+            elif "put_in" in request.POST:
+                done = self._put_in(request, content, shown)
+                if done is not None:
+                    return done
+            else:
+                shown |= _preview(sheets.read(self.sheet, content), content)
+        context = {**self.admin_site.each_context(request), "title": _("Import from CSV"), **shown}
+        return TemplateResponse(request, "admin/registers/import.html", context)
+
+    def _put_in(
+        self, request: HttpRequest, content: bytes, shown: dict[str, Any]
+    ) -> HttpResponse | None:
+        try:
+            done = sheets.save(self.sheet, content)
+        except Error:
+            shown["problems"] = [_("The database refuses it; nothing was changed.")]
+            return None
+        if done.problems:
+            shown |= _preview(done, content)
+            return None
+        for row in (*done.new, *done.changed):
+            self.log_change(request, row, "CSV")
+        count = len(done.new) + len(done.changed)
+        messages.success(request, _("%(count)s lines were put in.") % {"count": count})
+        return HttpResponseRedirect("../")
+
+
+def _sent(request: HttpRequest) -> bytes | None:
+    """The file, or the one that was looked at; one byte over the bound tells that it is over."""
+    file = request.FILES.get("file")
+    if isinstance(file, UploadedFile):
+        return bytes(file.read(sheets.FILE_BYTES_MAX + 1))
+    content = request.POST.get("content")
+    return None if content is None else content.encode()
+
+
+def _preview(sheet: sheets.Sheet, content: bytes) -> dict[str, Any]:
+    if sheet.problems:
+        return {"problems": sheet.problems, "left_out": sheet.problems_left_out}
+    return {
+        "looked_at": True,
+        "new": len(sheet.new),
+        "changed": len(sheet.changed),
+        "same": sheet.same,
+        "first": (*sheet.new, *sheet.changed)[:20],
+        "content": content.decode("utf-8-sig"),
+    }
 
 
 class _PostForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -32,9 +105,10 @@ class _PostForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Post, site=site)
-class PostAdmin(RoleAdmin):
+class PostAdmin(_Importable):
     """Posts, by whoever puts them up."""
 
+    sheet = sheets.POSTS
     keep_right = "posts"
     form = _PostForm
     list_display = ("post_id", "name", "kelurahan", "rw", "has_place", "has_photo")
@@ -76,9 +150,10 @@ class UnitAdmin(RoleAdmin):
 
 
 @admin.register(Officer, site=site)
-class OfficerAdmin(RoleAdmin):
+class OfficerAdmin(_Importable):
     """Officers, with who is on duty now."""
 
+    sheet = sheets.OFFICERS
     list_display = ("name", "rank", "number", "unit", "kelurahan", "phone", "on_duty")
     list_editable = ("on_duty",)
     list_filter = ("on_duty", "unit")
