@@ -162,8 +162,9 @@ class PostgresWatch:
             )
             await self._connection.execute(f"LISTEN {CHANNEL}")
             return
+        # To the generator's own end: one that is left holds on to the connection.
         async for _word in self._connection.notifies(timeout=PULSE_S, stop_after=1):
-            return
+            pass
 
     async def close(self) -> None:
         """Close the connection."""

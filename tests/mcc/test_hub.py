@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from asgiref.sync import ThreadSensitiveContext
+from django.db import connection
 
 from mcc.cases.changes import changes, reading
 from mcc.cases.models import Change
@@ -21,10 +23,16 @@ from mcc.console.hub import (
     Subscriber,
     steps_after,
 )
+from mcc.settings import DatabaseSettings
 
 
 def run(what: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(what())  # type: ignore[arg-type]
+    async def in_a_thread_of_its_own() -> None:
+        # Else Django's thread for asynchronous code keeps the database of the test before.
+        async with ThreadSensitiveContext():
+            await what()
+
+    asyncio.run(in_a_thread_of_its_own())
 
 
 def test_a_stream_begins_with_a_pulse_and_gets_what_follows_in_its_order() -> None:
@@ -130,3 +138,40 @@ def test_where_the_feed_has_been_cut_the_whole_is_taken_anew() -> None:
     with reading():
         assert steps_after(0, 2) is None
         assert steps_after(1, 2) is not None
+
+
+def test_a_commit_reaches_a_stream_on_either_database(database: DatabaseSettings) -> None:
+    def watch() -> hubs.Watch:
+        if database.file is not None:
+            return hubs.SqliteWatch(str(database.file))
+        return hubs.PostgresWatch(database.server)
+
+    def commit() -> None:
+        with changes() as change:
+            change.note("fault", "")
+        connection.close()
+
+    async def next_steps(one: Subscriber) -> Steps:
+        while True:
+            item = await one.take()
+            if isinstance(item, Steps):
+                return item
+
+    async def story() -> None:
+        hub = Hub(open_watch=watch)
+        one = hub.subscribe()
+        assert one is not None
+        following = asyncio.create_task(hub.follow())
+        # The first pulse that the database has answered: from now on commits are followed.
+        while True:
+            item = await asyncio.wait_for(one.take(), 20)
+            if isinstance(item, Pulse) and item.database:
+                break
+        await asyncio.to_thread(commit)
+        seen = await asyncio.wait_for(next_steps(one), 20)
+        assert seen.sequence == 1
+        assert [(step.kind, step.value) for step in seen.steps] == [("fault", b"[]")]
+        hub.end()
+        await asyncio.wait_for(following, 20)
+
+    run(story)
