@@ -131,7 +131,7 @@ def act(
             role=user.role,
             user_id=user.pk,
             address=address[:45],
-            screen=screen[:36],
+            screen=screen.replace("\x00", "")[:36],
             command_id=command.command_id if command else None,
             detail=detail,
         )
@@ -141,6 +141,10 @@ def act(
 
 
 def _check_words(wish: _Wish) -> None:
+    # What no column of the record holds, on either database.
+    said = (wish.alarm_id or "", wish.post or "", wish.note)
+    if any("\x00" in text for text in said) or len(said[0]) > 36 or len(said[1]) > 64:
+        raise Refused("wrong", _("There is no such thing."))
     if wish.action in _WITH_WORDS and not wish.note.strip():
         raise Refused("wrong", _("Write what is to be noted."))
     if len(wish.note) > NOTE_CHARS_MAX:

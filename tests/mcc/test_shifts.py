@@ -165,3 +165,13 @@ def test_text_from_outside_is_text_on_the_page(budi: User) -> None:
     page = signed_in(budi).get("/shift/").content.decode()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize("fields", [{"alarm_id": "a\x00b"}, {"post": "a\x00b"}, {"post": "p" * 65}])
+def test_what_no_database_can_hold_is_refused_in_words(budi: User, fields: dict[str, str]) -> None:
+    stored()
+    client = signed_in(budi)
+    client.post("/shift/begin", {"screen": "\x00"})
+    answer = client.post("/shift/take", fields, headers={"Accept": "application/json"})
+    assert answer.status_code == 409
+    assert not Entry.objects.filter(action="take_over").exists()
