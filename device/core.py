@@ -407,20 +407,21 @@ class Post:
             self._probe_at_us if self._under_way is None else None,
             self._disk_hangs_at_us(),
         ]
-        lamp_at_us = []
+        # The lamp shows already what came of the moments that have passed.
         for track in self._tracks.values():
             moments.append(track.offer_at_us)
             if track.untold_since_us is not None and track.told is not track.held:
                 moments.append(track.untold_since_us + DISK_PATIENCE_US)
-            if self._waits_for_listing(track):
-                lamp_at_us.append(track.unlisted_since_us + UNLISTED_US)
+            lamp_at_us = track.unlisted_since_us + UNLISTED_US
+            if lamp_at_us > self._seen_us and self._waits_for_listing(track):
+                moments.append(lamp_at_us)
         if self._link is not None:
             moments.append(self._link.heartbeat_at_us)
             if self._link.heard_sent_us is not None:
-                lamp_at_us.append(self._link.heard_sent_us + self._out_of_order_after_us())
-        # The lamp shows already what came of the moments that have passed.
-        moments.extend(at_us for at_us in lamp_at_us if at_us > self._seen_us)
-        return min((moment for moment in moments if moment is not None), default=None)
+                lamp_at_us = self._link.heard_sent_us + self._out_of_order_after_us()
+                if lamp_at_us > self._seen_us:
+                    moments.append(lamp_at_us)
+        return min([moment for moment in moments if moment is not None], default=None)
 
     # --- the one entrance ------------------------------------------------------------------
 
@@ -487,22 +488,27 @@ class Post:
         hangs_at_us = self._disk_hangs_at_us()
         if hangs_at_us is not None and now_us >= hangs_at_us:
             self._set_fault("disk_hanging", True, now)
+        if self._tracks:
+            self._tell_from_memory(now)
+            self._raise_excess(now)
+            self._forget(now)
+            self._start_sound(now)
+        self._commit(now)
+        self._offer(now)
+        self._heartbeat(now)
+        self._show(now)
+
+    def _tell_from_memory(self, now: Now) -> None:
+        """A disk that fails or hangs holds no call back."""
         disk_faulty = not self._faults.isdisjoint(("disk_failing", "disk_hanging"))
         for track in self._tracks.values():
             if track.told is track.held or track.untold_since_us is None:
                 continue
             if disk_faulty:
                 self._tell(track, now)
-            elif now_us - track.untold_since_us >= DISK_PATIENCE_US:
+            elif now.uptime_us - track.untold_since_us >= DISK_PATIENCE_US:
                 self._set_fault("disk_hanging", True, now)
                 self._tell(track, now)
-        self._raise_excess(now)
-        self._forget(now)
-        self._start_sound(now)
-        self._commit(now)
-        self._offer(now)
-        self._heartbeat(now)
-        self._show(now)
 
     # --- presses ---------------------------------------------------------------------------
 
@@ -729,8 +735,6 @@ class Post:
 
     def _forget(self, now: Now) -> None:
         """Drop what is over: confirmed to the gateway, and no longer listed by it."""
-        if not self._tracks:
-            return
         done = [
             t
             for t in self._tracks.values()

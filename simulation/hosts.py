@@ -95,6 +95,7 @@ class Process(abc.ABC):
         self.fuse: int | None = None  # so many effects until it dies
         self.inbox: list[object] = []
         self._wish_us: int | None = None  # when the core wants to wake (virtual time)
+        self._wake_us: int | None = None  # the same on its own clock
         self._alarm_us: int | None = None  # when it will be woken
 
     # --- life ------------------------------------------------------------------------------
@@ -112,7 +113,7 @@ class Process(abc.ABC):
         self.frozen = False
         self.fuse = None
         self.inbox.clear()
-        self._wish_us = self._alarm_us = None
+        self._wish_us = self._wake_us = self._alarm_us = None
         self.started_us = self.timeline.now_us
         self.timeline.note(self.name, f"starts, life {self.life}")
         self.perform_all(self.begin())
@@ -174,6 +175,9 @@ class Process(abc.ABC):
         if type(event) is LinkDown:
             self.after_link_down(event)
         wake_us = self.core.wake_at_us()
+        if wake_us == self._wake_us and self._alarm_us is not None:
+            return
+        self._wake_us = wake_us
         if wake_us is None:
             self._wish_us = None
             return

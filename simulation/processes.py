@@ -296,14 +296,14 @@ class GatewayProcess(Process):
 
     def perform_all(self, effects: Iterable[object]) -> None:
         """What finds no room is acknowledged to the broker, with a word in the log."""
-        effects = tuple(effects)
-        self._turned_away = {
-            effect.fields.get("alarm")
-            for effect in effects
-            if type(effect) is Log
-            and effect.event == "refused"
-            and effect.fields["what"] in NO_ROOM
-        }
+        effects = list(effects)
+        self._turned_away.clear()
+        if effects and type(effects[-1]) is Log:  # lines come last
+            self._turned_away.update(
+                effect.fields.get("alarm")
+                for effect in effects
+                if type(effect) is Log and effect.fields.get("what") in NO_ROOM
+            )
         super().perform_all(effects)
 
     def perform(self, effect: object) -> None:
