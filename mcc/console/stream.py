@@ -117,6 +117,9 @@ def _seen(request: HttpRequest) -> frozenset[str] | None:
     try:
         if not request.session.exists(request.session.session_key or ""):
             raise _Gone
+        # Its row stays until somebody clears it away.
+        if request.session.get_expiry_age() <= 0:
+            raise _Gone
         user = get_user(request)
         if not isinstance(user, User) or not user.is_active:
             raise _Gone

@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from mcc.cases.models import Entry
+from mcc.console import stream
 from mcc.people.models import User
 from tests.mcc.people_rig import PASSWORD, an_account, an_app, code_of, signed_in
 
@@ -95,6 +96,16 @@ def test_a_session_ends_at_a_moment_whatever_is_done_in_it(role: str, hours: int
     assert timedelta(hours=hours, minutes=-1) < ends <= timedelta(hours=hours)
     Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
     assert not is_in(client)
+
+
+def test_an_open_stream_sees_that_its_session_is_over() -> None:
+    client = signed_in(an_account())
+    request = RequestFactory().get("/stream")
+    request.session = client.session
+    assert stream._seen(request) is None
+    request.session.set_expiry(timezone.now() - timedelta(seconds=1))
+    with pytest.raises(stream._Gone):
+        stream._seen(request)
 
 
 def test_a_closed_account_is_out_at_once() -> None:
