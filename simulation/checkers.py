@@ -560,7 +560,7 @@ class Checkers:
                 self._broken("P3", f"{shown.post} is shown silent, and it is not")
 
     def gateway_acknowledges(self, acknowledge: Acknowledge, turned_away: set[object]) -> None:
-        """P1: an offer is acknowledged when it is in the journal, or aloud when it has no room."""
+        """P1: an offer is acknowledged when it is in the journal, or over its post's bound."""
         for receipt in acknowledge.receipts:
             assert isinstance(receipt, tuple)
             message = receipt[1].message

@@ -55,7 +55,6 @@ CONSOLE = "console"  # the receiver
 SECOND_CONSOLE = "console-2"
 SOUND_US = 2_600_000  # device/feedback.py: how long the acknowledgement sounds
 OUTBOX_POLL_US = 20_000
-NO_ROOM = ("offer_no_room", "offer_too_many_of_post", "input_no_room")
 OPEN_PATIENCE_US = 10 * SECOND_US  # device/outbox.py
 TOPICS = Topics()
 
@@ -295,14 +294,14 @@ class GatewayProcess(Process):
         super().turn(event)
 
     def perform_all(self, effects: Iterable[object]) -> None:
-        """What finds no room is acknowledged to the broker, with a word in the log."""
+        """An offer over its post's bound is acknowledged, with a word in the log."""
         effects = list(effects)
         self._turned_away.clear()
         if effects and type(effects[-1]) is Log:  # lines come last
             self._turned_away.update(
                 effect.fields.get("alarm")
                 for effect in effects
-                if type(effect) is Log and effect.fields.get("what") in NO_ROOM
+                if type(effect) is Log and effect.fields.get("what") == "offer_too_many_of_post"
             )
         super().perform_all(effects)
 
