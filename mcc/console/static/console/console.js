@@ -663,7 +663,8 @@ function historyOf(alarm) {
   if (alarm.sounded_ms) lines.push([alarm.sounded_ms, gettext("the buzzer sounded at the post"), ""]);
   if (alarm.closed_here_ms) lines.push([alarm.closed_here_ms, gettext("closed here: no gateway knows it any more"), ""]);
   for (const entry of card?.history ?? []) {
-    const words = [entry.detail.unit_name, entry.detail.outcome && outcomeWord(entry.detail.outcome), entry.detail.note].filter(Boolean);
+    const told = entry.action === "told" ? [entry.detail.by, entry.detail.delivered ? "" : gettext("NOT DELIVERED")] : [];
+    const words = [entry.detail.unit_name, entry.detail.outcome && outcomeWord(entry.detail.outcome), entry.detail.note, ...told].filter(Boolean);
     lines.push([entry.at_ms, `${entry.command_id ? gettext("ordered:") : ""} ${actionWord(entry.action)}`, [entry.operator, ...words].join(" — ")]);
   }
   for (const one of alarm.refusals) lines.push([one.at_ms, `${gettext("refused:")} ${actionWord(one.action)}`, `${one.operator} — ${refusedWord(one)}`]);

@@ -38,6 +38,9 @@ export function actionWord(action) {
     take_over: gettext("taken over"),
     shift_began: gettext("shift began"),
     shift_ended: gettext("shift ended"),
+    told: gettext("people told, because nobody answered"),
+    signed_in: gettext("signed in"),
+    signed_out: gettext("signed out"),
   }[action] ?? action;
 }
 
@@ -72,6 +75,8 @@ export function faultWord(name) {
     post_flooding: gettext("the post sends far too much"),
     identity_in_doubt: gettext("two boxes say that they are this post"),
     notice_without_target: gettext("nobody is named to be told"),
+    notice_undelivered: gettext("people could not be told"),
+    webhook_undelivered: gettext("another system could not be told"),
     nobody_on_shift: gettext("NOBODY ON SHIFT"),
     no_console_with_sound: gettext("NO CONSOLE WITH SOUND"),
   }[name] ?? name.replaceAll("_", " ");
