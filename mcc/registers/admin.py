@@ -115,7 +115,6 @@ class PostAdmin(_Importable):
     list_filter = ("kelurahan__kecamatan",)
     list_select_related = ("kelurahan",)
     search_fields = ("post_id", "name", "address", "kelurahan__name")
-    autocomplete_fields = ("kelurahan",)
 
     @admin.display(boolean=True, description=_("place"))
     def has_place(self, post: Post) -> bool:
@@ -159,7 +158,13 @@ class OfficerAdmin(_Importable):
     list_filter = ("on_duty", "unit")
     list_select_related = ("unit", "kelurahan")
     search_fields = ("name", "number", "kelurahan__name")
-    autocomplete_fields = ("unit", "kelurahan")
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """A box with its name: in the list no label stands beside it."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "on_duty" and field is not None:
+            field.widget.attrs["aria-label"] = db_field.verbose_name
+        return field
 
 
 @admin.register(Kelurahan, site=site)

@@ -17,7 +17,13 @@ PEOPLE = (
     ("budi", "operator", "Budi", None),
     ("dewi", "picket", "Dewi", "polsek-lowokwaru"),
     ("agus", "picket", "Agus", "polsek-sukun"),
+    ("rini", "supervisor", "Rini", None),
+    ("joko", "technician", "Joko", None),
+    ("wati", "administrator", "Wati", None),
 )
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+# Have an app for one-time codes; the sessions `owes-NAME` are theirs before a code was given.
+WITH_CODES = ("rini", "wati")
 # Post, name, kelurahan, latitude, longitude; the first is the mock post of the stage.
 POSTS = (
     ("mlg-lowokwaru-dinoyo-rw05", "Pos Dinoyo RW 05", "Dinoyo", -7.9440, 112.6110),
@@ -32,6 +38,7 @@ POSTS = (
 def furnish() -> dict[str, str]:
     """Make what is missing; a session for each account."""
     from django.test import Client
+    from django_otp.plugins.otp_totp.models import TOTPDevice
 
     from mcc.people.models import User
     from mcc.registers.models import Kelurahan, Officer, Post
@@ -61,9 +68,18 @@ def furnish() -> dict[str, str]:
         user, _ = User.objects.update_or_create(
             username=account, defaults={"role": role, "first_name": first_name, "unit_id": unit}
         )
+        if account in WITH_CODES:
+            app, _ = TOTPDevice.objects.get_or_create(user=user, name="app", confirmed=True)
+            owes = Client()
+            owes.force_login(user, backend=BACKEND)
+            sessions[f"owes-{account}"] = owes.cookies["sessionid"].value
         client = Client()
-        client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        client.force_login(user, backend=BACKEND)
         sessions[account] = client.cookies["sessionid"].value
+        if account in WITH_CODES:
+            session = client.session
+            session["otp_device_id"] = app.persistent_id
+            session.save()
     return sessions
 
 

@@ -87,12 +87,13 @@ class Ground:
 
     # --- pages -----------------------------------------------------------------------------
 
-    def context(self, account: str = "sari", **options: Any) -> BrowserContext:
-        """A browser of its own in which somebody has logged in."""
+    def context(self, account: str | None = "sari", **options: Any) -> BrowserContext:
+        """A browser of its own in which somebody has logged in; None: nobody has."""
         context = self.browser.new_context(viewport=SIZE, **options)
         context.set_default_timeout(WAIT_MS)
-        cookie = {"name": "sessionid", "value": self.sessions[account], "url": self.address}
-        context.add_cookies([cookie])  # type: ignore[list-item]
+        if account is not None:
+            cookie = {"name": "sessionid", "value": self.sessions[account], "url": self.address}
+            context.add_cookies([cookie])  # type: ignore[list-item]
         self._contexts.append(context)
         return context
 

@@ -1,0 +1,123 @@
+"""axe-core on the pages beside the console (`test_console.py`), as each role sees them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.axe import serious
+from tests.browser.ground import POSTS, Ground
+
+Scheme = Literal["light", "dark"]
+# Account (None: nobody has signed in) -> the pages that are looked at as that person.
+PAGES: dict[str | None, tuple[str, ...]] = {
+    None: ("/login/",),
+    "sari": ("/shift/", "/password/", "/code/app/"),
+    "dewi": ("/phone/", "/password/"),
+    "joko": ("/admin/", "/admin/registers/post/", "/admin/registers/post/POST/change/"),
+    "owes-rini": ("/code/",),
+    "rini": (
+        "/shift/",
+        "/figures/",
+        "/admin/",
+        "/admin/registers/",
+        "/admin/registers/post/",
+        "/admin/registers/post/add/",
+        "/admin/registers/post/import/",
+        "/admin/registers/post/POST/change/",
+        "/admin/registers/post/POST/history/",
+        "/admin/registers/post/POST/delete/",
+        "/admin/registers/officer/",
+        "/admin/registers/officer/add/",
+        "/admin/registers/officer/import/",
+        "/admin/registers/unit/",
+        "/admin/registers/unit/polsek-klojen/change/",
+        "/admin/registers/kelurahan/",
+        "/admin/registers/kecamatan/",
+    ),
+    "wati": (
+        "/code/app/",
+        "/shift/",
+        "/figures/",
+        "/admin/",
+        "/admin/people/user/",
+        "/admin/people/user/add/",
+        "/admin/people/user/1/change/",
+        "/admin/people/user/1/password/",
+        "/admin/api/token/",
+        "/admin/api/token/add/",
+        "/admin/api/hook/",
+        "/admin/api/hook/add/",
+    ),
+}
+LOOKS: tuple[tuple[str, Scheme], ...] = (("id", "light"), ("en", "dark"))
+# More than `[people] wrong_passwords_max` of the usual settings.
+TRIES = 15
+
+
+def browser_of(
+    ground: Ground, account: str | None, language: str, scheme: Scheme
+) -> BrowserContext:
+    context = ground.context(account, color_scheme=scheme)
+    chosen = {"name": "django_language", "value": language, "url": ground.address}
+    context.add_cookies([chosen])  # type: ignore[list-item]
+    return context
+
+
+def found_on(page: Page, url: str) -> list[str]:
+    answer = page.goto(url)
+    assert answer is not None
+    is_there = answer.status == 200 and page.url == url
+    said = [] if is_there else [f"answers {answer.status} {page.url}"]
+    return [*said, *(f"{rule}: {places}" for rule, places in serious(page))]
+
+
+@pytest.mark.parametrize(("language", "scheme"), LOOKS)
+def test_axe_finds_nothing_serious_on_any_page_of_any_role(
+    ground: Ground, language: str, scheme: Scheme
+) -> None:
+    ground.alarm(POSTS[1][0])
+    expect(ground.page("sari").locator("#alarms > li")).to_have_count(1)
+    found: list[str] = []
+    for account, paths in PAGES.items():
+        page = browser_of(ground, account, language, scheme).new_page()
+        for path in paths:
+            where = path.replace("POST", POSTS[0][0])
+            found += (f"{account} {where}: {one}" for one in found_on(page, ground.address + where))
+    assert found == [], "\n".join(found)
+
+
+@pytest.mark.parametrize(("language", "scheme"), LOOKS)
+def test_axe_finds_nothing_serious_where_something_was_refused(
+    ground: Ground, language: str, scheme: Scheme
+) -> None:
+    def refused(account: str | None, path: str, fields: dict[str, str]) -> Page:
+        page = browser_of(ground, account, language, scheme).new_page()
+        page.goto(ground.address + path)
+        for name, value in fields.items():
+            page.fill(f"[name={name}]", value)
+        page.locator("main form button").first.click()
+        return page
+
+    wrong = refused("owes-rini", "/code/", {"code": "000000"})
+    expect(wrong.locator("[role=alert]")).to_be_visible()
+    found = serious(wrong)
+    own = {"old_password": "x", "new_password1": "y", "new_password2": "z"}
+    wrong = refused("sari", "/password/", own)
+    expect(wrong.locator("[role=alert]").first).to_be_visible()
+    found += serious(wrong)
+    wrong = refused(None, "/login/", {"username": f"nobody-{language}", "password": "x"})
+    expect(wrong.locator("[role=alert]")).to_be_visible()
+    found += serious(wrong)
+    for _ in range(TRIES):
+        if not wrong.locator("[name=password]").count():
+            break
+        wrong.fill("[name=username]", f"nobody-{language}")
+        wrong.fill("[name=password]", "x")
+        wrong.locator("main form button").click()
+        wrong.wait_for_load_state()
+    expect(wrong.locator("a[href='/login/']")).to_be_visible()
+    found += serious(wrong)
+    assert found == []
