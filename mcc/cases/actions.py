@@ -35,6 +35,8 @@ _WINDOWS = frozenset(get_args(Window))
 # What says nothing without an alarm, and what says nothing without words.
 _ON_ALARMS = _ORDERS | {"on_the_way", "on_scene", "correction"}
 _WITH_WORDS = frozenset(("correction", "note"))
+# A line of these without the row of the shift would say what is not so.
+_OF_SHIFTS = frozenset(("shift_began", "shift_ended"))
 _RECORD = msgspec.json.Decoder(AlarmRecord)
 
 
@@ -106,15 +108,35 @@ def act(
         Refused: nothing was done.
         django.db.Error: nothing was done.
     """
+    if action in _OF_SHIFTS:
+        raise Refused("wrong", _("A shift begins and ends at the hand-over."))
     wish = _Wish(user, action, alarm_id, post, repeats, kind, unit, outcome, note, minutes)
+    return _act(wish, address, screen)
+
+
+def write_shift(
+    user: User, action: Literal["shift_began", "shift_ended"], *, address: str, screen: str
+) -> Entry:
+    """Write down that a shift began or ended; for `mcc.people.shifts`, which keeps the shift.
+
+    Raises:
+        Refused: the role has no shifts.
+        django.db.Error: nothing was done.
+    """
+    wish = _Wish(user, action, None, None, None, None, None, None, "", None)
+    return _act(wish, address, screen)
+
+
+def _act(wish: _Wish, address: str, screen: str) -> Entry:
+    user, action, alarm_id = wish.user, wish.action, wish.alarm_id
     if not user.may(action):
         raise Refused("not_allowed", _("Your role does not allow this."))
     _check_words(wish)
     with changes() as change:
         alarm = _alarm(wish)
-        about = alarm.post if alarm is not None else post
+        about = alarm.post if alarm is not None else wish.post
         _check_area(user, about)
-        detail: dict[str, Any] = {"note": note} if note else {}
+        detail: dict[str, Any] = {"note": wish.note} if wish.note else {}
         command = None
         if action in _ORDERS and alarm is not None:
             command = _order(wish, alarm, change, detail)
@@ -308,7 +330,7 @@ def _note(change: Changes, entry: Entry) -> None:
         change.note("alarm", entry.alarm_id)
     elif entry.post is not None:
         change.note("post", entry.post)
-    elif entry.action in ("shift_began", "shift_ended"):
+    elif entry.action in _OF_SHIFTS:
         change.note("shift", str(entry.user_id))
     else:
         change.note("entry", str(entry.pk))

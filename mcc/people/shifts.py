@@ -12,7 +12,7 @@ from typing import Literal
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from mcc.cases.actions import Refused, act
+from mcc.cases.actions import Refused, act, write_shift
 from mcc.cases.changes import changes
 from mcc.cases.models import Alarm, Entry, PostDocument
 from mcc.people.models import Shift, User
@@ -73,7 +73,7 @@ def begin(user: User, *, address: str, screen: str = "") -> Shift:
             return running
         if running is not None:
             _close(running, running.began_ms + SHIFT_MS_MAX, None)
-        act(user, "shift_began", address=address, screen=screen)
+        write_shift(user, "shift_began", address=address, screen=screen)
         return Shift.objects.create(user=user, began_ms=change.at_ms)
 
 
@@ -97,7 +97,7 @@ def end(
         if held and not anyway:
             words = _("%(count)s open alarms are still yours: let somebody take them over.")
             raise Refused("wrong", words % {"count": held})
-        act(user, "shift_ended", address=address, screen=screen)
+        write_shift(user, "shift_ended", address=address, screen=screen)
         return _close(running, change.at_ms, to)
 
 

@@ -54,6 +54,16 @@ def test_a_shift_begins_once_and_ends_and_is_written_down(budi: User) -> None:
         shifts.end(budi, **FROM)
 
 
+@pytest.mark.parametrize("action", ["shift_began", "shift_ended"])
+def test_a_shift_has_no_second_door(budi: User, action: str) -> None:
+    shifts.begin(budi, **FROM)
+    wish = {"action": action, "screen": "screen-1"}
+    answer = signed_in(budi).post("/do", wish, content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (400, "wrong")
+    assert Entry.objects.filter(action__startswith="shift_").count() == 1
+    assert on() == ["budi"]
+
+
 @pytest.mark.parametrize("role", ["picket", "technician", "administrator"])
 def test_who_answers_no_calls_has_no_shift(role: str) -> None:
     with pytest.raises(Refused):
