@@ -20,7 +20,7 @@ DONE, WRONG, BROKEN = 0, 2, 70
 _TRIES = 3
 PASSWORD_BYTES_MAX = 1_024
 
-COMMANDS = frozenset(("ingest", "escalate", "check", "setup", "backup", "restore"))
+COMMANDS = frozenset(("ingest", "escalate", "check", "setup", "backup", "restore", "account"))
 
 
 class _Wrong(Exception):
@@ -38,6 +38,16 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     setup.add_argument("--administrator", metavar="NAME", help="the first administrator's name")
     setup.add_argument(
         "--password-stdin", action="store_true", help="read the password from standard input"
+    )
+    account = _command(commands, "account", "let somebody in again who cannot sign in")
+    account.add_argument("name", metavar="NAME", help="the account's user name")
+    account.add_argument(
+        "--reset-code", action="store_true", help="forget the app for one-time codes (phone lost)"
+    )
+    account.add_argument(
+        "--password-stdin",
+        action="store_true",
+        help="read a password from standard input, to be changed at the next signing in",
     )
     backup = _command(commands, "backup", "write the database to a new file, while all runs")
     backup.add_argument("target", type=Path, metavar="TARGET")
@@ -68,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
                 return _escalate(options.config, settings)
             case "setup":
                 return _setup(options, settings)
+            case "account":
+                return _account(options, settings)
             case "backup" | "restore":
                 return _backup_or_restore(options, settings)
             case _:
@@ -225,6 +237,27 @@ def _first_administrator(options: argparse.Namespace) -> None:
             continue
         _print(f"made the administrator {name}")
         return
+
+
+# --- account ------------------------------------------------------------------------------------
+
+
+def _account(options: argparse.Namespace, settings: MccFile) -> int:
+    if not (options.reset_code or options.password_stdin):
+        raise _Wrong("nothing to do: give --reset-code, --password-stdin or both")
+    configure(options.config, settings)
+    from mcc.site.setup import SetupError, let_in
+
+    password = _piped() if options.password_stdin else None
+    try:
+        for done in let_in(options.name, password=password, forget_app=options.reset_code):
+            _print(f"{options.name}: {done}")
+    except SetupError as error:
+        raise _Wrong(str(error)) from None
+    return DONE
+
+
+# --- what is typed ------------------------------------------------------------------------------
 
 
 def _typed() -> str | None:

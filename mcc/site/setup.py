@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcc.settings import MccFile
+
+if TYPE_CHECKING:
+    from mcc.people.models import User
 
 _SECRET_BYTES = 48
 
@@ -91,13 +95,73 @@ def make_administrator(name: str, password: str) -> None:
     Raises:
         SetupError: the name or the password will not do, with every reason.
     """
+    from mcc.people.models import User
+
+    user = User(username=name, role="administrator")
+    _give_password(user, password)
+    user.save()
+
+
+def let_in(name: str, *, password: str | None, forget_app: bool) -> list[str]:
+    """Let somebody in again who has lost phone or password; what was done, a line each.
+
+    Other sessions of the account end with a new `password`, which its owner has to change;
+    lock-outs after wrong passwords end with it too. Each is a line of the record.
+
+    Raises:
+        SetupError: there is no such account, the password will not do, or the database refuses.
+    """
+    from axes.utils import reset
+    from django.db import Error
+
+    from mcc.cases.changes import changes
+    from mcc.cases.models import Entry
+    from mcc.people import codes
+    from mcc.people.models import User
+
+    done = {}
+    try:
+        with changes() as change:
+            # No name has what a database or a terminal cannot take.
+            named = User.objects.select_for_update().filter(username=name)
+            user = named.first() if name.isprintable() else None
+            if user is None:
+                raise SetupError(f"there is no account {name!r}")
+            if not user.is_active:
+                raise SetupError(f"the account {name!r} is closed")
+            if forget_app:
+                known = codes.forget(user)
+                done["code_reset"] = (
+                    "the app for one-time codes is forgotten; the next signing in sets one up"
+                    if known
+                    else "had no app for one-time codes"
+                )
+            if password is not None:
+                _give_password(user, password)
+                user.password_given = True
+                user.save()
+                reset(username=name)
+                done["password_given"] = "has this password until the next signing in changes it"
+            for action in done:
+                Entry(
+                    at_ms=change.at_ms,
+                    action=action,
+                    operator="command line",
+                    role="",
+                    user_id=None,
+                    address="",
+                    detail={"account": name},
+                ).save()
+    except Error as error:
+        raise SetupError(f"the database: {' '.join(str(error).split())}") from None
+    return list(done.values())
+
+
+def _give_password(user: User, password: str) -> None:
     from django.contrib.auth.password_validation import validate_password
     from django.core.exceptions import ValidationError
     from django.utils import translation
 
-    from mcc.people.models import User
-
-    user = User(username=name, role="administrator")
     # The terminal's language is this program's.
     with translation.override("en"):
         try:
@@ -106,7 +170,6 @@ def make_administrator(name: str, password: str) -> None:
             validate_password(password, user)
         except ValidationError as error:
             raise SetupError("\n".join(_reasons(error))) from None
-    user.save()
 
 
 def _reasons(error: object) -> list[str]:

@@ -14,16 +14,19 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.hashers import check_password
 from django.db import connections
+from django.test import Client
 
 from mcc.cases.actions import act
 from mcc.cases.models import Entry, Store
 from mcc.cases.store import CaseStore
 from mcc.core import Commit
+from mcc.people.codes import has_app
 from mcc.people.models import User
 from mcc.registers.models import Kelurahan
 from mcc.settings import DatabaseSettings
 from tests.mcc.centre import PASSWORD, Centre
 from tests.mcc.conftest import Switch
+from tests.mcc.people_rig import an_account, an_app
 from tests.mcc.test_actions import FROM, a_user
 from tests.mcc.test_case_store import alarm
 from tests.postgresql import PostgreSQL
@@ -153,6 +156,59 @@ def test_at_a_terminal_it_asks_and_shows_no_password(new: Centre, tmp_path: Path
     assert PASSWORD not in shown
     with sqlite3.connect(tmp_path / "site.db") as sql:
         assert sql.execute("SELECT username FROM people_user").fetchall() == [("siti",)]
+
+
+# --- account ------------------------------------------------------------------------------------
+
+
+def test_a_sole_administrator_who_lost_phone_and_password_gets_in_again(
+    database: DatabaseSettings, tmp_path: Path
+) -> None:
+    centre = Centre(tmp_path, NOBODY, database)
+    user = an_account("siti", "administrator")
+    an_app(user)
+    new_password = "jagung-rebus-di-alun-alun"
+    text = said(
+        centre.run(
+            "account", "siti", "--reset-code", "--password-stdin", stdin=new_password.encode()
+        ),
+        0,
+    )
+    assert new_password not in text
+    lines = Entry.objects.order_by("id").values_list("action", "operator", "user_id", "detail")
+    assert list(lines) == [
+        ("code_reset", "command line", None, {"account": "siti"}),
+        ("password_given", "command line", None, {"account": "siti"}),
+    ]
+    client = Client()
+    answer = client.post("/login/", {"username": "siti", "password": new_password})
+    assert answer.status_code == 302
+    assert client.get("/code/", follow=True).redirect_chain[-1][0].startswith("/code/app/")
+    user.refresh_from_db()
+    assert user.password_given
+
+
+@pytest.mark.parametrize(
+    ("arguments", "password", "why"),
+    [
+        (["siti"], "", "--reset-code"),
+        (["budi", "--reset-code"], "", "no account 'budi'"),
+        (["\udcff", "--reset-code"], "", "no account"),
+        (["agus", "--reset-code"], "", "is closed"),
+        (["siti", "--reset-code", "--password-stdin"], "short", "at least 12 characters"),
+    ],
+)
+def test_an_account_that_cannot_be_let_in_is_left_as_it_is(
+    database: DatabaseSettings, tmp_path: Path, arguments: list[str], password: str, why: str
+) -> None:
+    centre = Centre(tmp_path, NOBODY, database)
+    user = an_account("siti", "administrator")
+    an_app(user)
+    an_account("agus", is_active=False)
+    assert why in said(centre.run("account", *arguments, stdin=password.encode()), 2)
+    assert has_app(user)
+    assert user.password == User.objects.get(pk=user.pk).password
+    assert not Entry.objects.exists()
 
 
 def test_check_prints_what_would_run_and_no_password(
