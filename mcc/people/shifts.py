@@ -6,10 +6,11 @@ over last holds it; what is held by nobody on shift is to be taken over by someb
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from mcc.cases.actions import Refused, act, write_shift
@@ -23,6 +24,10 @@ from mcc.registers.models import Post
 SHIFT_MS_MAX = 16 * 3_600_000
 # What is listed in one hand-over; the rest is counted.
 ITEMS_MAX = 200
+# With one of these a post that is online does not see the next call (`device.core`'s words).
+DEAF_FAULTS = ("button_stuck", "button_wire_cut", "button_wire_short")
+# In a document as it is kept; inside of a text its quotation marks would be escaped.
+_DEAF = rf'"faults":\[[^]]*"({"|".join(DEAF_FAULTS)})"'
 _HOLDS = ("acknowledge", "dispatch", "take_over")
 # Whose shift keeps the command centre manned: those who may answer a call anywhere.
 MANNING = frozenset(
@@ -159,7 +164,7 @@ def _alarms(at_most: int) -> list[Item]:
 
 
 def _unwell() -> QuerySet[PostDocument]:
-    return PostDocument.objects.exclude(connection="online")
+    return PostDocument.objects.filter(~Q(connection="online") | Q(body__regex=_DEAF))
 
 
 def _posts(at_most: int) -> list[Item]:
@@ -176,12 +181,17 @@ def _posts(at_most: int) -> list[Item]:
             post=row.post,
             post_name=names.get(row.post, row.post),
             since_ms=None,
-            state=row.connection,
+            state=_why_unwell(row),
             holder_id=holders[row.post].user_id if row.post in holders else None,
             holder=holders[row.post].operator if row.post in holders else None,
         )
         for row in rows
     ]
+
+
+def _why_unwell(row: PostDocument) -> str:
+    deaf = re.search(_DEAF, row.body) if row.connection == "online" else None
+    return deaf.group(1) if deaf else row.connection
 
 
 def _names(posts: list[str]) -> dict[str, str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import pytest
 
+import device.core
 from mcc.cases.actions import Refused, act
 from mcc.cases.models import Entry, PostDocument
 from mcc.people import shifts
 from mcc.people.models import Shift, User
+from mcc.people.templatetags.people import state_word
 from tests.mcc.people_rig import an_account, signed_in
-from tests.mcc.rig import POST, uid
+from tests.mcc.rig import POST, post, uid
 from tests.mcc.test_actions import FROM, heard_of, registered, stored
 
 pytestmark = [
@@ -123,6 +126,26 @@ def test_what_is_over_or_well_is_no_item(budi: User) -> None:
     stored(1, "resolved")
     heard_of()
     assert holders() == {}
+
+
+@pytest.mark.parametrize("fault", shifts.DEAF_FAULTS)
+def test_a_post_that_is_online_and_does_not_see_its_button_is_an_item(
+    budi: User, fault: str
+) -> None:
+    said = post(name='"faults":["button_stuck"]', faults=("mains_off",))
+    heard_of()
+    PostDocument.objects.update(body=msgspec.json.encode(said).decode())
+    assert holders() == {}
+    said = msgspec.structs.replace(said, faults=("mains_off", fault))
+    PostDocument.objects.update(body=msgspec.json.encode(said).decode())
+    [item] = shifts.open_items(now_ms()).items
+    assert (item.key, item.state) == (POST, fault)
+    assert state_word(fault) in signed_in(budi).get("/shift/").content.decode()
+    assert shifts.open_items(now_ms()).left_out == 0
+
+
+def test_the_faults_are_those_with_which_a_post_calls_itself_out_of_order() -> None:
+    assert shifts.DEAF_FAULTS == device.core.DEAF_FAULTS
 
 
 def test_a_hand_over_lists_so_many_items_and_counts_the_rest(

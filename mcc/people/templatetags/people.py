@@ -20,6 +20,9 @@ _STATES = {
     "silent": _("silent"),
     "unknown": _("unknown"),
     "online": _("online"),
+    "button_stuck": _("button stuck"),
+    "button_wire_cut": _("wire of the button cut"),
+    "button_wire_short": _("wire of the button short-circuited"),
 }
 
 
