@@ -102,7 +102,7 @@ doctor-pages: $(VENV)/dev.stamp ## write the tables of docs/doctor.*.md from the
 sbom: $(VENV)/dev.stamp ## write build/*.cdx.json: what each program brings, as CycloneDX
 	$(BIN)/python -m process.sbom build
 
-bench: packages $(VENV)/dev.stamp ## how long from the third press to the command centre, against a floor
+bench: packages $(VENV)/dev.stamp ## how long from the third press to the command centre and its page, against a floor
 	@$(BIN)/python -m benchmarks
 
 clean: ## remove what these targets made

@@ -1,4 +1,4 @@
-"""`make bench`: product and floor in one run, and what the firmware costs beside it.
+"""`make bench`: product and floor in one run, what the firmware costs beside it, and the console.
 
 The last line is `press_to_mcc ratio_p50=N ratio_p99=N`. Exit codes: 0 measured, 1 not, 2 the
 command is wrong. It leaves no process and no file behind.
@@ -17,10 +17,16 @@ import tempfile
 from pathlib import Path
 from random import Random
 
-from benchmarks import firmware
+from benchmarks import console, firmware
 from benchmarks.alarms import GATEWAY, Alarms
 from benchmarks.centre import Centre, NotMeasured
-from benchmarks.figures import report, with_output
+from benchmarks.figures import (
+    CONSOLE_BEGIN,
+    CONSOLE_END,
+    console_report,
+    report,
+    with_output,
+)
 from benchmarks.ground import Ground
 from demo.broker import Broker, mosquitto_path
 from device.presses import CLOSED_US
@@ -40,36 +46,63 @@ def main() -> int:
         return 1
     try:
         if options.write is not None:  # before the minutes that it takes, not after them
-            with_output(options.write.read_text(encoding="utf-8"), "")
+            _written(options.write.read_text(encoding="utf-8"), "", "")
     except (OSError, ValueError) as error:
         _say(f"{options.write}: {error}")
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="kentongan-bench-", dir=DIRECTORY) as directory:
-            output = _measure(Path(directory), mosquitto, options.alarms)
+            of_console = _measure_console(Path(directory), mosquitto)
+            output = None
+            if not options.console:
+                output = _measure(Path(directory), mosquitto, options.alarms)
     except (NotMeasured, RuntimeError, OSError, ValueError) as error:
         _say(f"not measured: {error}")
         return 1
     except KeyboardInterrupt:
         return 1
-    sys.stdout.write(output + "\n")
+    sys.stdout.write("\n\n".join(filter(None, (of_console, output))) + "\n")
     if options.write is not None:
-        page = options.write.read_text(encoding="utf-8")
-        options.write.write_text(with_output(page, output), encoding="utf-8")
+        page = _written(options.write.read_text(encoding="utf-8"), of_console, output)
+        options.write.write_text(page, encoding="utf-8")
     return 0
+
+
+def _written(page: str, of_console: str, output: str | None) -> str:
+    page = with_output(page, of_console, CONSOLE_BEGIN, CONSOLE_END)
+    return page if output is None else with_output(page, output)
+
+
+def _measure_console(directory: Path, mosquitto: str) -> str:
+    machine, load_before = _machine(mosquitto), os.getloadavg()[0]
+    apart = directory / "console"
+    apart.mkdir()
+    with contextlib.ExitStack() as ending:
+        ground = _ground(apart, mosquitto, ending)
+        measured = console.measure(ground, Random(), _say)
+    return console_report(_with_load(machine, load_before), measured)
+
+
+def _ground(directory: Path, mosquitto: str, ending: contextlib.ExitStack) -> Ground:
+    log = ending.enter_context((directory / "broker.log").open("wb"))
+    broker = Broker(directory, log, mosquitto)
+    ending.callback(broker.kill)
+    broker.start()
+    ground = Ground(directory, broker.port)
+    ending.callback(ground.close)
+    return ground
+
+
+def _with_load(machine: str, before: float) -> str:
+    return f"{machine}, load {before:.1f} before and {os.getloadavg()[0]:.1f} after"
 
 
 def _measure(directory: Path, mosquitto: str, alarms: int) -> str:
     machine, load_before = _machine(mosquitto), os.getloadavg()[0]
     with contextlib.ExitStack() as ending:
-        log = ending.enter_context((directory / "broker.log").open("wb"))
-        broker = Broker(directory, log, mosquitto)
-        ending.callback(broker.kill)
-        broker.start()
-        ground = Ground(directory, broker.port)
-        ending.callback(ground.close)
-        centre = ending.enter_context(Centre(broker.port))
+        ground = _ground(directory, mosquitto, ending)
+        centre = ending.enter_context(Centre(ground.port))
         path = Alarms(ground, centre, Random())
         path.start()
         path.measure(alarms, _say)
@@ -78,7 +111,7 @@ def _measure(directory: Path, mosquitto: str, alarms: int) -> str:
         ground.until_said(GATEWAY, "gateway_ready")
         resting = firmware.measure(ground)
     return report(
-        machine=f"{machine}, load {load_before:.1f} before and {os.getloadavg()[0]:.1f} after",
+        machine=_with_load(machine, load_before),
         product=measured.product,
         fresh=measured.fresh,
         floor=measured.floor,
@@ -102,7 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--alarms", type=_count, default=ALARMS, help=f"of product and floor each ({ALARMS})"
     )
-    parser.add_argument("--write", type=Path, help="a page whose marked part takes the output")
+    parser.add_argument("--console", action="store_true", help="only what the console takes")
+    parser.add_argument("--write", type=Path, help="a page whose marked parts take the output")
     return parser
 
 

@@ -12,6 +12,13 @@ from dataclasses import dataclass
 
 BEGIN = "<!-- begin: output of make bench -->"
 END = "<!-- end: output of make bench -->"
+CONSOLE_BEGIN = "<!-- begin: output of make bench, console -->"
+CONSOLE_END = "<!-- end: output of make bench, console -->"
+
+# What the console is to keep to.
+CIRCLE_P95_US = 1_000_000
+STREAMS_P99_US = 200_000
+PAGE_BYTES = 500_000
 
 # What the four hops of an alarm are called, in their order.
 HOPS = (
@@ -88,6 +95,41 @@ class Firmware:
     starts_us: tuple[int, ...]  # from the start of the process to listening
 
 
+@dataclass(frozen=True)
+class Circle:
+    """One alarm on its way to the screen; uptimes in microseconds.
+
+    `accepted_us`: the third press is accepted. `circle_us`: its circle stands in the page.
+    `frame_us`: the page has made the frame with it.
+    """
+
+    accepted_us: int
+    circle_us: int
+    frame_us: int
+
+
+@dataclass(frozen=True)
+class Console:
+    """What was measured of the console; durations in microseconds.
+
+    `clock_error_us`: how far the page's clock may be off. `streams_us`: from the end of each commit
+    to each of the `streams`. `site_cpu_s`: the site's processor time while the changes were made,
+    all of them (seconds). `weights`: the bytes of each answer of the first load, headers and all,
+    as they came.
+    """
+
+    browser: str
+    circles: tuple[Circle, ...]
+    clock_error_us: int
+    streams: int
+    commits_us: tuple[int, ...]
+    streams_us: tuple[int, ...]
+    floor_us: tuple[int, ...]
+    event_bytes: int
+    site_cpu_s: float
+    weights: tuple[int, ...]
+
+
 def percentile(samples: Iterable[float], share: float) -> float:
     """The smallest sample that at least `share` (0..1] of all do not exceed (nearest rank).
 
@@ -155,17 +197,60 @@ def report(
     return "\n".join(lines)
 
 
-def with_output(page: str, output: str) -> str:
+def console_report(machine: str, console: Console) -> str:
+    """What was measured of the console, as lines of text, with what it is to keep to.
+
+    Raises:
+        ValueError: there are no samples.
+    """
+    circle_us = [one.circle_us - one.accepted_us for one in console.circles]
+    frame_us = [one.frame_us - one.accepted_us for one in console.circles]
+    weight = sum(console.weights)
+    circle = percentile(circle_us, 0.95)
+    streams = percentile(console.streams_us, 0.99)
+    rows = (
+        ("accepted press to circle on the page", circle_us),
+        ("  and to the frame that shows it", frame_us),
+        (f"commit to each of {console.streams} streams", console.streams_us),
+        (f"  floor: one loop, {console.streams} sockets", console.floor_us),
+        ("  the commit itself", console.commits_us),
+    )
+    lines = [
+        f"{machine}, {console.browser}",
+        f"{len(circle_us)} alarms; {len(console.commits_us)} changes of {console.event_bytes} bytes"
+        f" to {console.streams} streams",
+        "",
+        f"{'milliseconds':<38}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}",
+        *(f"{name:<38}" + _cells(us, (0.50, 0.95, 0.99, 1.0)) for name, us in rows),
+        "",
+        "the site's processor time, for one change to all streams:"
+        f" {1000 * console.site_cpu_s / len(console.commits_us):.1f} ms",
+        f"the page's clock is known to {console.clock_error_us / 1000:.2f} ms",
+        f"first load of the console, without tiles: {weight / 1000:.1f} kB"
+        f" in {len(console.weights)} answers",
+        "",
+        _kept("press to circle, p95", circle, CIRCLE_P95_US, "1000 ms"),
+        _kept("commit to streams, p99", streams, STREAMS_P99_US, "200 ms"),
+        _kept("first load", weight, PAGE_BYTES, "500 kB"),
+    ]
+    return "\n".join(lines)
+
+
+def _kept(what: str, found: float, limit: int, words: str) -> str:
+    return f"{what} under {words}: {'yes' if found < limit else 'NO'}"
+
+
+def with_output(page: str, output: str, begin: str = BEGIN, end: str = END) -> str:
     """The page with its part between the two marks replaced by `output`.
 
     Raises:
         ValueError: the page has no such part.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"it has no lines {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n```\n{output}\n```\n{END}{after}"
+    before, found, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise ValueError(f"it has no lines {begin!r} and {end!r}")
+    return f"{before}{begin}\n```\n{output}\n```\n{end}{after}"
 
 
 def _wholes(passages: Sequence[Passage]) -> list[int]:

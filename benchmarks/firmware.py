@@ -37,16 +37,16 @@ def measure(ground: Ground) -> Firmware:
     ground.until_shown(POST, "lamp", "armed")
     time.sleep(SETTLED_S)
     process_id = ground.process(POST).pid
-    began_s, used_s = time.monotonic(), _cpu_s(process_id)
+    began_s, used_s = time.monotonic(), cpu_s(process_id)
     time.sleep(IDLE_S)
-    span_s, used_s = time.monotonic() - began_s, _cpu_s(process_id) - used_s
+    span_s, used_s = time.monotonic() - began_s, cpu_s(process_id) - used_s
     ground.until_shown(POST, "lamp", "armed")
     memory = _memory(Path(f"/proc/{process_id}/smaps_rollup").read_text())
     ground.stop(POST)
     return Firmware(memory["Rss"], memory["Pss"], used_s / span_s, span_s, tuple(starts_us))
 
 
-def _cpu_s(process_id: int) -> float:
+def cpu_s(process_id: int) -> float:
     """Processor time of all threads of a process, in seconds, to the nanosecond."""
     # As clock_getcpuclockid(3) makes it of the pid; 2 is the kernel's CPUCLOCK_SCHED.
     return time.clock_gettime((~process_id << 3) | 2)

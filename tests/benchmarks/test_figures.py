@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.figures import (
     BEGIN,
+    CONSOLE_BEGIN,
+    CONSOLE_END,
     END,
     HOPS,
+    Circle,
+    Console,
     Firmware,
     Passage,
     Press,
+    console_report,
     percentile,
     ratio_line,
     report,
@@ -104,6 +112,68 @@ def test_the_report_shows_each_figure_in_its_unit_and_ends_with_the_ratios() -> 
     assert "memory of the firmware: RSS 30.0 MiB, PSS 20.0 MiB" in lines
     assert "idle CPU, lamp armed, over 30 s: 1.23% of one core" in lines
     assert lines[-1] == "press_to_mcc ratio_p50=1.50 ratio_p99=1.50"
+
+
+def a_console(*, circle_us: int = 60_000, streams_us: int = 40_000, bytes_: int = 1_000) -> Console:
+    return Console(
+        browser="a browser",
+        circles=(Circle(1_000, 1_000 + circle_us, 21_000 + circle_us),),
+        clock_error_us=720,
+        streams=2,
+        commits_us=(9_000,),
+        streams_us=(1_000, streams_us),
+        floor_us=(500, 700),
+        event_bytes=600,
+        site_cpu_s=0.0123,
+        weights=(bytes_, 500),
+    )
+
+
+def test_the_console_has_a_row_for_each_way_and_says_whether_it_kept_to_its_targets() -> None:
+    lines = console_report("a machine", a_console()).splitlines()
+    rows = {line[:38].strip(): line[38:].split() for line in lines}
+    assert lines[0] == "a machine, a browser"
+    assert lines[1] == "1 alarms; 1 changes of 600 bytes to 2 streams"
+    assert rows["milliseconds"] == ["p50", "p95", "p99", "max"]
+    assert rows["accepted press to circle on the page"] == ["60.00"] * 4
+    assert rows["and to the frame that shows it"] == ["80.00"] * 4
+    assert rows["commit to each of 2 streams"] == ["1.00", "40.00", "40.00", "40.00"]
+    assert rows["floor: one loop, 2 sockets"] == ["0.50", "0.70", "0.70", "0.70"]
+    assert rows["the commit itself"] == ["9.00"] * 4
+    assert "the site's processor time, for one change to all streams: 12.3 ms" in lines
+    assert "the page's clock is known to 0.72 ms" in lines
+    assert "first load of the console, without tiles: 1.5 kB in 2 answers" in lines
+    assert [line.rpartition(": ")[2] for line in lines[-3:]] == ["yes"] * 3
+
+
+@pytest.mark.parametrize(
+    ("console", "missed"),
+    [
+        (a_console(circle_us=1_000_000), "press to circle, p95 under 1000 ms: NO"),
+        (a_console(streams_us=200_000), "commit to streams, p99 under 200 ms: NO"),
+        (a_console(bytes_=499_500), "first load under 500 kB: NO"),
+    ],
+)
+def test_a_target_that_is_only_reached_is_missed(console: Console, missed: str) -> None:
+    lines = console_report("a machine", console).splitlines()
+    assert missed in lines
+    assert sum(line.endswith(": NO") for line in lines) == 1
+
+
+def test_the_console_has_a_part_of_its_own_in_the_page() -> None:
+    page = f"{CONSOLE_BEGIN}\nold\n{CONSOLE_END}\n{BEGIN}\nkept\n{END}\n"
+    written = with_output(page, "new", CONSOLE_BEGIN, CONSOLE_END)
+    assert written == f"{CONSOLE_BEGIN}\n```\nnew\n```\n{CONSOLE_END}\n{BEGIN}\nkept\n{END}\n"
+
+
+def test_the_committed_page_has_both_parts_and_the_console_its_whole_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
+    assert with_output(page, "new") != page
+    table = page.partition(CONSOLE_BEGIN)[2].partition(CONSOLE_END)[0]
+    made = console_report("a machine", dataclasses.replace(a_console(), streams=100))
+    names = [line[:20] for line in made.splitlines() if line.endswith(".00") or ": yes" in line]
+    assert len(names) > 5
+    assert all(name in table for name in names)
 
 
 def test_only_the_marked_part_of_a_page_is_replaced() -> None:
