@@ -53,7 +53,7 @@ PAGES: dict[str | None, tuple[str, ...]] = {
     ),
 }
 LOOKS: tuple[tuple[str, Scheme], ...] = (("id", "light"), ("en", "dark"))
-# More than `[people] wrong_passwords_max` of the usual settings.
+# More than `[people] attempts` of the usual settings.
 TRIES = 15
 
 
