@@ -7,6 +7,7 @@ the core, and the core's `Told` the answer. It acknowledges no alarm: that is fo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -161,7 +162,9 @@ def ask_gateway(path: Path, ask: OpenTest | CloseTest) -> Reply:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ASK_TIMEOUT_S)
             connection.connect(str(path))
-            connection.sendall(msgspec.json.encode(ask) + b"\n")
+            with contextlib.suppress(BrokenPipeError):
+                # Who is refused may have his answer before he has asked.
+                connection.sendall(msgspec.json.encode(ask) + b"\n")
             line = _read_line(connection, time.monotonic() + ASK_TIMEOUT_S)
         reply = msgspec.json.decode(line, type=Reply)
     except PermissionError:

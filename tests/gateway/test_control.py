@@ -136,6 +136,31 @@ def test_another_user_is_refused_by_the_kernels_word_whatever_the_mode(
     assert granting.asked == []
 
 
+def test_an_answer_that_comes_before_the_question_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(path))
+        listening.listen(1)
+
+        def refuse() -> None:
+            connection, _ = listening.accept()
+            connection.sendall(b'{"error": "only root"}\n')
+            connection.close()
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        real = socket.socket.connect
+
+        def connect(self: socket.socket, address: str) -> None:
+            real(self, address)
+            refusing.join()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(socket.socket, "connect", connect)
+            with pytest.raises(ControlError, match="only root"):
+                ask_gateway(path, ASK)
+
+
 def test_an_asker_who_leaves_before_the_answer_harms_nobody(granting: Granting) -> None:
     for _ in range(3):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
