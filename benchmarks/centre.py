@@ -82,8 +82,11 @@ class Centre:
         Raises:
             NotMeasured: no alarm within 15 s, or another post's.
         """
-        arrival = self._next(f"the alarm of {post}", self._topics.mcc("alarms", ""))
-        document = decode(MccAlarm, arrival.payload)
+        while True:
+            arrival = self._next(f"the alarm of {post}", self._topics.mcc("alarms", ""))
+            document = decode(MccAlarm, arrival.payload)
+            if not self._is_over(arrival):
+                break
         if document.post != post or document.state != "received":
             raise NotMeasured(f"not a new alarm of {post}: {document.state} of {document.post}")
         return document, arrival.at_us
@@ -124,13 +127,21 @@ class Centre:
                 return document
 
     def _next(self, what: str, topic: str) -> Arrival:
-        try:
-            arrival = self._arrivals.get(timeout=ARRIVAL_TIMEOUT_S)
-        except queue.Empty:
-            raise NotMeasured(f"{what}: not seen within {ARRIVAL_TIMEOUT_S:g} s") from None
-        if not arrival.topic.startswith(topic):
-            raise NotMeasured(f"{what}: {arrival.topic} came instead")
-        return arrival
+        while True:
+            try:
+                arrival = self._arrivals.get(timeout=ARRIVAL_TIMEOUT_S)
+            except queue.Empty:
+                raise NotMeasured(f"{what}: not seen within {ARRIVAL_TIMEOUT_S:g} s") from None
+            if arrival.topic.startswith(topic):
+                return arrival
+            if not self._is_over(arrival):
+                raise NotMeasured(f"{what}: {arrival.topic} came instead")
+
+    def _is_over(self, arrival: Arrival) -> bool:
+        # A post says afterwards when it made the answer heard: one more document of its alarm.
+        if not arrival.topic.startswith(self._topics.mcc("alarms", "")):
+            return False
+        return decode(MccAlarm, arrival.payload).state == "resolved"
 
     def _command(self, action: Action, **more: Any) -> None:
         command = Command(
