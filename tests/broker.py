@@ -18,11 +18,19 @@ from types import TracebackType
 START_TIMEOUT_S = 10.0
 
 
+# Bound and never listening: who sets SO_REUSEADDR can listen there, as every server here does, and
+# the system gives the port to no connection that goes out, not even while a killed broker is away.
+_RESERVED: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on, kept for whoever asked until this process ends."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    _RESERVED.append(reserved)
+    port: int = reserved.getsockname()[1]
+    return port
 
 
 class Mosquitto:
