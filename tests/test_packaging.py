@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -59,3 +60,20 @@ def _is_installed(name: str) -> bool:
 
 def test_constraints_name_no_host() -> None:
     assert "://" not in (ROOT / "constraints.txt").read_text()
+
+
+def test_what_an_installed_site_reads_is_in_the_package() -> None:
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    carried = {
+        path
+        for package, patterns in setup["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    read = {
+        path
+        for path in (ROOT / "mcc").rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert read
+    assert read - carried == set()
