@@ -287,7 +287,7 @@ def chatters(draw: st.DrawFn, at_us: int, lasting_us: int) -> list[int]:
 # --- against the oracle --------------------------------------------------------------------
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     edges=edge_lists(),
     closed=st.booleans(),
@@ -311,7 +311,7 @@ def test_signals_are_the_oracles_whoever_lets_time_pass(
     assert said(woken(contact(), edges, end_us)) == expected
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(edges=edge_lists(), closed=st.booleans())
 def test_an_alarm_is_raised_exactly_when_three_accepted_presses_lie_in_a_window(
     edges: Edges, closed: bool
@@ -321,7 +321,7 @@ def test_an_alarm_is_raised_exactly_when_three_accepted_presses_lie_in_a_window(
     assert calls(woken(Contact(closed=closed, at_us=0), edges, end_us)) == calls_in(presses)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(edges=edge_lists(), closed=st.booleans())
 def test_a_press_is_accepted_at_most_15_ms_after_its_last_edge_and_not_before_it_is_one(
     edges: Edges, closed: bool
@@ -335,7 +335,7 @@ def test_a_press_is_accepted_at_most_15_ms_after_its_last_edge_and_not_before_it
         assert press.certain_us <= at_us <= press.last_edge_us + ACCEPTED_WITHIN_US
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     steps=st.lists(st.one_of(STEPS, st.integers(1, 4).map(lambda n: n * 500 * MS)), max_size=40),
     needed=st.integers(1, 5),

@@ -89,7 +89,7 @@ NUMBERS = [leaf for leaf in LEAVES if type(leaf.values[2]) in (int, float)]
 
 
 @settings(
-    max_examples=400,
+    max_examples=150,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
