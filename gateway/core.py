@@ -59,7 +59,7 @@ from protocol.values import FAULTS_MAX, timestamp, wall_ms
 
 POSTS_LINK = "posts"
 MCC_LINK = "mcc"
-LINKS = (POSTS_LINK, MCC_LINK)
+LINKS = (MCC_LINK, POSTS_LINK)  # a call goes on before its post is told so
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
 
