@@ -9,6 +9,9 @@ An alarm goes through three doors, and each rule stands at one of them:
 
 The lamp is computed from that and nothing else (`_meaning`); what its meanings look like and what
 they sound like is in `device/feedback.py`.
+
+The daily self-test goes through the same doors as an alarm of its own kind. It is no call: it has
+no part in the lamp, the buzzer, the 16 places or the counting of presses.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from device.held import (
     request_cancel,
 )
 from device.location import LocationPolicy
-from device.presses import CallCounter, Contact, ContactSignal
+from device.presses import CLOSED_US, CallCounter, Contact, ContactSignal
 from hardware.clock import Now
 from hardware.inputs import ButtonPair, Loop, mains_loop, tamper_loop
 from hardware.nmea import Fix
@@ -44,10 +47,12 @@ from protocol.messages import (
     HELD_MAX,
     Alarm,
     Answer,
+    Circuit,
     Health,
     ListedAlarm,
     PostState,
     Presence,
+    SelftestReport,
     TestWindow,
 )
 from protocol.messages import Sounded as SoundedMessage
@@ -59,9 +64,8 @@ LINK = "gateway"
 SECOND_US = 1_000_000
 
 UNRESOLVED_MAX = 16
-RESOLVED_KEPT_MAX = (
-    HELD_MAX - UNRESOLVED_MAX
-)  # resolved, and the gateway has not yet stopped listing them
+# Resolved, and the gateway has not yet stopped listing them; one place is a self-test's.
+RESOLVED_KEPT_MAX = HELD_MAX - UNRESOLVED_MAX - 1
 DISK_PATIENCE_US = 1 * SECOND_US  # then the call goes out from memory
 DISK_RETRY_US = 5 * SECOND_US
 UNLISTED_US = 20 * SECOND_US  # a call not listed for so long: out of order
@@ -82,12 +86,23 @@ PROBE_US = 900 * SECOND_US
 PROBE_AGAIN_US = 60 * SECOND_US  # after one that failed
 PROBE_PATIENCE_US = 10 * SECOND_US
 HEARTBEATS_REMEMBERED = 8
+# A self-test begins when nobody has touched the button for so long, and not more often than this,
+# which is longer than any press window: were its pulses presses, they would not make a call.
+SELFTEST_QUIET_US = 10 * SECOND_US
+SELFTEST_PAUSE_US = 90 * SECOND_US
+SELFTEST_INTERRUPTIONS_MAX = 2  # by a press in the very moment of the pulse
+# The loop-back closes the line for some 5 ms (hardware/loopback.py): less than any press, so that
+# it can neither count as one nor hide one. An edge may be handed over late.
+PULSE_MAX_US = CLOSED_US
+PULSE_PATIENCE_US = SECOND_US // 4
+PULSES_MAX = 3  # a circuit that is dead stays dead
+GATEWAY_DEAF_US = 60 * SECOND_US  # connected, and what is offered is not listed
 DEAF_HEARTBEATS = 4  # unanswered on a connection: it is opened anew, with its subscriptions
 
 Meaning = Literal["armed", "calling", "answered", "out_of_order"]
 PinName = Literal["button", "button_nc", "cancel", "tamper", "mains"]
 # With one of these the next call may not be seen; a button that cannot call must not look alive.
-DEAF_FAULTS = ("button_stuck", "button_wire_cut", "button_wire_short")
+DEAF_FAULTS = ("button_stuck", "button_wire_cut", "button_wire_short", "button_circuit_dead")
 
 
 # --- events that only a post knows ---------------------------------------------------------
@@ -200,7 +215,12 @@ class Sound:
     alarm_id: str
 
 
-Effect = Commit | Click | ShowLamp | Sound | Publish | Drop | Log
+@dataclass(frozen=True)
+class Pulse:
+    """Let the loop-back close the button's line for some 5 ms."""
+
+
+Effect = Commit | Click | ShowLamp | Sound | Pulse | Publish | Drop | Log
 
 
 @dataclass(frozen=True)
@@ -215,6 +235,7 @@ class PostSettings:
     window_us: int = 5 * SECOND_US
     heartbeat_s: float = 30.0
     silent: bool = False
+    loop: bool = False  # the button's line has a loop-back
     topic_root: str = "kentongan/v1"
 
 
@@ -230,6 +251,27 @@ class Track:
     unlisted_since_us: int = 0
     attempts: int = 0
     offer_at_us: int | None = None
+
+
+@dataclass
+class _Pulsed:
+    """A pulse of the loop-back that is under way, and what the button's line said since."""
+
+    since_us: int
+    pulses: int
+    closed_us: int | None = None
+    lasted_us: int | None = None
+
+
+@dataclass
+class _Selftest:
+    """The latest self-test of this process; uptimes in us."""
+
+    due: str
+    began_us: int
+    interrupted: int = 0
+    alarm_id: str | None = None
+    on_disk_us: int | None = None
 
 
 @dataclass
@@ -302,6 +344,12 @@ class Post:
         }
         self._foreign: dict[str, ListedAlarm] = {}  # listed, and not held here
         self._practice_until: str | None = None
+        self._touched_us = at_us  # when the button last moved
+        self._selftest_due: str | None = None
+        self._selftest: _Selftest | None = None
+        self._pulsed: _Pulsed | None = None
+        self._is_put_off = False
+        self._report: tuple[SelftestReport, int] | None = None  # and the first heartbeat with it
         self._link: _Link | None = None
         self._beat = 0
         self._faults: set[str] = set()
@@ -407,6 +455,7 @@ class Post:
             self._retry_at_us if self._under_way is None else None,
             self._probe_at_us if self._under_way is None else None,
             self._disk_hangs_at_us(),
+            self._selftest_at_us(),
         ]
         # The lamp shows already what came of the moments that have passed.
         for track in self._tracks.values():
@@ -416,6 +465,7 @@ class Post:
             lamp_at_us = track.unlisted_since_us + UNLISTED_US
             if lamp_at_us > self._seen_us and self._waits_for_listing(track):
                 moments.append(lamp_at_us)
+            moments.append(self._deaf_at_us(track))
         if self._link is not None:
             moments.append(self._link.heartbeat_at_us)
             if self._link.heard_sent_us is not None:
@@ -491,11 +541,13 @@ class Post:
         hangs_at_us = self._disk_hangs_at_us()
         if hangs_at_us is not None and now_us >= hangs_at_us:
             self._set_fault("disk_hanging", True, now)
+        self._go_on_with_selftest(now)
         if self._tracks:
             self._tell_from_memory(now)
             self._raise_excess(now)
             self._forget(now)
             self._start_sound(now)
+        self._notice_deaf_gateway(now)
         self._commit(now)
         self._offer(now)
         self._heartbeat(now)
@@ -519,6 +571,9 @@ class Post:
         self, pin: Literal["button", "button_nc"], at_us: int, closed: bool, now: Now
     ) -> None:
         """One contact moved; only what the pair as a whole says is debounced and counted."""
+        self._touched_us = now.uptime_us
+        if self._pulsed is not None and pin == "button":
+            _note_pulse(self._pulsed, at_us, closed)
         if self._pair is not None:
             self._pair.edge(pin, at_us, closed)
             closed = self._pair.pressed
@@ -531,6 +586,8 @@ class Post:
             match signal.what:
                 case "pressed":
                     self._effects.append(Click())
+                    self._set_fault("button_circuit_dead", False, now)
+                    self._interrupt_selftest()
                     call = self._counter.press(signal.at_us)
                     self._record(now, "press")
                     self._log("press_counted", at_us=signal.at_us)
@@ -546,7 +603,7 @@ class Post:
 
     def _call(self, presses_us: tuple[int, ...], now: Now) -> None:
         """Three presses: a new alarm, or a repeat of the one that nobody has answered yet."""
-        unresolved = [t for t in self._tracks.values() if not t.held.over]
+        unresolved = self._open_calls()
         unanswered = [t for t in unresolved if not t.held.answered]
         has_room = len(unresolved) < UNRESOLVED_MAX
         if unanswered and (unanswered[-1].held.repeats < REPEATS_MAX or not has_room):
@@ -576,8 +633,9 @@ class Post:
         track = Track(held, untold_since_us=now.uptime_us, unlisted_since_us=now.uptime_us)
         self._tracks[held.alarm_id] = track
         self._dirty.add(held.alarm_id)
-        self._record(now, "raised", held.alarm_id)
-        self._log("alarm_raised", alarm=held.alarm_id, follows=held.alarm.follows)
+        if held.is_call:
+            self._record(now, "raised", held.alarm_id)
+            self._log("alarm_raised", alarm=held.alarm_id, follows=held.alarm.follows)
 
     def _repeat(self, track: Track, at_us: int, now: Now) -> None:
         same_boot = track.held.alarm.boot_id == self._boot_id
@@ -593,7 +651,7 @@ class Post:
                 self._request_cancel(now)
 
     def _request_cancel(self, now: Now) -> None:
-        unresolved = [t for t in self._tracks.values() if not t.held.over]
+        unresolved = self._open_calls()
         if not unresolved:
             return
         track = unresolved[-1]
@@ -605,12 +663,156 @@ class Post:
     def _raise_excess(self, now: Now) -> None:
         """Calls that came too late to be seen become an alarm of their own, in one write."""
         for track in [track for track in self._tracks.values() if track.held.excess]:
-            if sum(not t.held.over for t in self._tracks.values()) >= UNRESOLVED_MAX:
+            if len(self._open_calls()) >= UNRESOLVED_MAX:
                 return
             alarm_id = excess_id(track.held, self._new_id)
             alarm = excess_alarm(track.held, alarm_id, now.wall_ms)
             self._change(track, carry_excess(track.held), now)
             self._add(Held(alarm=alarm), now)
+
+    def _open_calls(self) -> list[Track]:
+        return [t for t in self._tracks.values() if t.held.is_call and not t.held.over]
+
+    # --- the daily self-test ---------------------------------------------------------------
+
+    def _selftest_at_us(self) -> int | None:
+        """When there is something to do for a self-test, or None."""
+        if self._pulsed is not None:
+            return self._pulsed.since_us + PULSE_PATIENCE_US
+        return self._quiet_at_us() if self._is_selftest_wanted() else None
+
+    def _is_selftest_wanted(self) -> bool:
+        """It is due, this process has not made it yet, and there is no call that it could disturb.
+
+        Nor while a technician's test window is open: then his presses are the test.
+        """
+        due = self._selftest_due
+        if due is None or self._practice_until is not None or self._stopping:
+            return False
+        if self._selftest is not None and self._selftest.due == due and not self._is_put_off:
+            return False
+        return all(t.held.over for t in self._tracks.values())
+
+    def _quiet_at_us(self) -> int | None:
+        """When nobody will have touched the button for 10 s; None while something closes it."""
+        if self._button.closed and "button_stuck" not in self._faults:
+            return None  # it opens, or it is stuck
+        again_us = 0 if self._selftest is None else self._selftest.began_us + SELFTEST_PAUSE_US
+        return max(self._touched_us + SELFTEST_QUIET_US, again_us)
+
+    def _go_on_with_selftest(self, now: Now) -> None:
+        pulsed = self._pulsed
+        if pulsed is not None:
+            if now.uptime_us >= pulsed.since_us + PULSE_PATIENCE_US:
+                self._pulse_over(pulsed, now)
+            return
+        if not self._is_selftest_wanted():
+            return
+        quiet_us = self._quiet_at_us()
+        if quiet_us is None or now.uptime_us < quiet_us:
+            return
+        assert self._selftest_due is not None
+        interrupted = 0 if self._selftest is None else self._selftest.interrupted
+        self._selftest = _Selftest(
+            self._selftest_due, now.uptime_us, interrupted if self._is_put_off else 0
+        )
+        self._is_put_off = False
+        if not self._faults.isdisjoint(DEAF_FAULTS) and "button_circuit_dead" not in self._faults:
+            self._raise_selftest("dead", now)
+        elif self._settings.loop:
+            self._pulse(1, now)
+        else:
+            self._raise_selftest("unproven" if self._pair is None else "levels", now)
+
+    def _pulse(self, nth: int, now: Now) -> None:
+        self._pulsed = _Pulsed(now.uptime_us, nth)
+        self._effects.append(Pulse())
+
+    def _interrupt_selftest(self) -> None:
+        """Somebody presses just now: whatever the line says is his. Later, when he is done."""
+        selftest = self._selftest
+        if self._pulsed is None or selftest is None:
+            return
+        selftest.interrupted += 1
+        if selftest.interrupted <= SELFTEST_INTERRUPTIONS_MAX:
+            self._pulsed, self._is_put_off = None, True
+
+    def _pulse_over(self, pulsed: _Pulsed, now: Now) -> None:
+        self._pulsed = None
+        if pulsed.lasted_us is not None and pulsed.lasted_us < PULSE_MAX_US:
+            self._raise_selftest("looped", now)
+        elif pulsed.pulses < PULSES_MAX:
+            self._pulse(pulsed.pulses + 1, now)
+        else:
+            self._raise_selftest("dead", now)
+
+    def _raise_selftest(self, circuit: Circuit, now: Now) -> None:
+        assert self._selftest is not None
+        if circuit == "looped":
+            self._set_fault("button_circuit_dead", False, now)
+        elif circuit == "dead" and self._faults.isdisjoint(DEAF_FAULTS):
+            self._set_fault("button_circuit_dead", True, now)
+        alarm = Alarm(
+            post=self._settings.post_id,
+            alarm_id=self._new_id(),
+            kind="selftest",
+            raised_at=timestamp(now.wall_ms),
+            clock="synchronised" if now.synchronised else "unsynchronised",
+            boot_id=self._boot_id,
+            raised_uptime_ms=now.uptime_us // 1000,
+            presses_ms=(),
+            location=self._location.where(now.uptime_us),
+            circuit=circuit,
+        )
+        self._selftest.alarm_id = alarm.alarm_id
+        self._report = None
+        self._record(now, "selftest", f"{circuit} {alarm.alarm_id}")
+        self._log("selftest", alarm=alarm.alarm_id, circuit=circuit)
+        self._add(Held(alarm=alarm), now)
+
+    def _selftest_on_disk(self, track: Track, now: Now) -> None:
+        selftest = self._selftest
+        if selftest is None or selftest.alarm_id != track.held.alarm_id:
+            return
+        if selftest.on_disk_us is None:
+            selftest.on_disk_us = now.uptime_us
+
+    def _selftest_answered(self, track: Track, now: Now) -> None:
+        """The command centre's answer has come back: say so in the heartbeats from now on."""
+        alarm = track.held.alarm
+        if not track.held.over:
+            return
+        raised_us = alarm.raised_uptime_ms * 1000
+        is_ours = self._selftest is not None and self._selftest.alarm_id == alarm.alarm_id
+        disk_us = self._selftest.on_disk_us if is_ours and self._selftest is not None else None
+        report = SelftestReport(
+            alarm_id=alarm.alarm_id,
+            on_disk=disk_us is not None or (not is_ours and alarm.alarm_id in self._stored),
+            lamp=self._meaning(now),
+            disk_ms=None if disk_us is None else (disk_us - raised_us) // 1000,
+            answered_ms=(now.uptime_us - raised_us) // 1000 if is_ours else None,
+        )
+        self._report = report, self._beat + 1
+        self._log("selftest_answered", alarm=alarm.alarm_id, lamp=report.lamp)
+
+    def _deaf_at_us(self, track: Track) -> int | None:
+        """When it is clear that the gateway does not take this alarm, though we are connected."""
+        link = self._link
+        if link is None or "gateway_deaf" in self._faults:
+            return None
+        if track.told is None or track.held.over or self._is_listed(track):
+            return None
+        return max(link.since_us, track.unlisted_since_us) + GATEWAY_DEAF_US
+
+    def _notice_deaf_gateway(self, now: Now) -> None:
+        """Raised by one alarm that is not listed; cleared when all are."""
+        moments_us = [self._deaf_at_us(track) for track in self._tracks.values()]
+        if any(at_us is not None and now.uptime_us >= at_us for at_us in moments_us):
+            self._set_fault("gateway_deaf", True, now)
+        elif "gateway_deaf" in self._faults and all(
+            track.held.over or self._is_listed(track) for track in self._tracks.values()
+        ):
+            self._set_fault("gateway_deaf", False, now)
 
     # --- the outbox ------------------------------------------------------------------------
 
@@ -704,6 +906,7 @@ class Post:
             track = self._tracks.get(held.alarm_id)
             if track is not None and track.held is held:
                 track.on_disk = True
+                self._selftest_on_disk(track, now)
                 self._tell(track, now)
 
     def _commit_failed(self, write: int, why: str, now: Now) -> None:
@@ -791,6 +994,7 @@ class Post:
             return
         self._link = None
         self._foreign.clear()
+        self._selftest_due = None
         self._practice(None)  # what was said on a connection that is gone proves nothing
         for track in self._tracks.values():
             if self._is_listed(track):
@@ -805,6 +1009,7 @@ class Post:
         assert self._link is not None
         self._link.state_seen = True
         self._practice(document.test_window)
+        self._selftest_due = document.selftest_due
         listed = {one.alarm_id: one for one in document.alarms}
         self._foreign = {
             one.alarm_id: one for one in document.alarms if one.alarm_id not in self._tracks
@@ -818,7 +1023,9 @@ class Post:
                 if track.held is not before:
                     self._record(now, track.held.state, track.held.alarm_id)
                     self._log("alarm_state", alarm=track.held.alarm_id, state=track.held.state)
-                    if track.held.over and all(t.held.over for t in self._tracks.values()):
+                    if not track.held.is_call:
+                        self._selftest_answered(track, now)
+                    elif track.held.over and not self._open_calls():
                         self._counter.call_over()
             if self._is_listed(track):
                 track.offer_at_us = None
@@ -844,6 +1051,8 @@ class Post:
         self._untold = {fault: n for fault, n in self._untold.items() if n > answer.n}
         if self._unsaid is not None and self._unsaid[2] <= answer.n:
             self._unsaid = None
+        if self._report is not None and self._report[1] <= answer.n:
+            self._report = None
         link.heard_beat = answer.n
         link.heard_sent_us = sent_us
         link.mcc_answers = answer.mcc_answers
@@ -915,6 +1124,7 @@ class Post:
             alarms=tuple(said[:HELD_MAX]),
             faults=self.faults,
             sounded=self._latest_sound(),
+            selftest=None if self._report is None else self._report[0],
             location=self._location.where(now.uptime_us),
         )
         self._publish("health", health, expiry_s=math.ceil(self._settings.heartbeat_s))
@@ -938,18 +1148,21 @@ class Post:
         return int((heartbeat_s + max(5.0, heartbeat_s / 2)) * SECOND_US)
 
     def _waits_for_listing(self, track: Track) -> bool:
-        return track.told is not None and _cries(track.told) and not self._is_listed(track)
+        told = track.told
+        return told is not None and told.is_call and _cries(told) and not self._is_listed(track)
 
     def _meaning(self, now: Now) -> Meaning:
         """What the lamp may say, from what is known and nothing else.
 
         A call that nobody has answered is never outshone by an older one that was.
         """
-        crying = [t for t in self._tracks.values() if t.told is not None and _cries(t.told)]
-        foreign = [one.state for one in self._foreign.values() if one.state != "resolved"]
+        told = [t for t in self._tracks.values() if t.told is not None and t.told.is_call]
+        crying = [t for t in told if t.told is not None and _cries(t.told)]
+        listed = [one for one in self._foreign.values() if one.kind != "selftest"]
+        foreign = [one.state for one in listed if one.state != "resolved"]
         unanswered = bool(crying) or not all(map(is_answered, foreign))
         if not unanswered and (
-            foreign or any(t.told is not None and not t.told.over for t in self._tracks.values())
+            foreign or any(t.told is not None and not t.told.over for t in told)
         ):
             return "answered"
         if any(
@@ -1066,6 +1279,14 @@ def _haste(effect: Effect) -> int:
             return 2
         case _:
             return 1
+
+
+def _note_pulse(pulsed: _Pulsed, at_us: int, closed: bool) -> None:
+    """The first closing since the pulse, and how long it lasted."""
+    if closed and pulsed.closed_us is None and at_us >= pulsed.since_us:
+        pulsed.closed_us = at_us
+    elif not closed and pulsed.closed_us is not None and pulsed.lasted_us is None:
+        pulsed.lasted_us = at_us - pulsed.closed_us
 
 
 def _cries(told: Held) -> bool:

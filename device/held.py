@@ -38,6 +38,11 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.alarm.alarm_id
 
     @property
+    def is_call(self) -> bool:
+        """Somebody pressed; a self-test is no call, and never looks or sounds like one."""
+        return self.alarm.kind == "panic"
+
+    @property
     def repeats(self) -> int:
         """How often three more presses have come."""
         return len(self.alarm.repeat_uptimes_ms)
@@ -98,7 +103,8 @@ def learn(held: Held, listed: ListedAlarm) -> Held:
         answered_repeats = (
             listed.answered_repeats if listed.answered_repeats is not None else listed.repeats
         )
-    sound: Sound = "due" if is_answered(state) and not held.answered else held.sound
+    sounds = held.is_call and is_answered(state) and not held.answered
+    sound: Sound = "due" if sounds else held.sound
     alarm = held.alarm
     if not is_answered(state) and listed.repeats > held.repeats:
         lost: tuple[int | None, ...] = (None,) * (listed.repeats - held.repeats)

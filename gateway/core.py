@@ -8,7 +8,8 @@ Commit, then say: an alarm changes in three steps, and the steps stand in this o
 3. `_tell` lets the world know: state document, MCC document, acknowledgements, buzzer. Every
    retained document is built from committed records in `_document`, at the moment it is sent.
 
-How one alarm may change is in `record.py`, what is known of a post in `posts.py`.
+How one alarm may change is in `record.py`, what is known of a post in `posts.py`, what a daily
+self-test says in `selftests.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway import selftests
 from gateway.deadlines import Deadlines
 from gateway.posts import Maintained, Post, Presence, Window, is_same_place
 from gateway.record import (
@@ -51,6 +53,9 @@ from protocol.messages import (
     Message,
     Place,
     PostState,
+    Selftest,
+    SelftestFailure,
+    SelftestReport,
     TestWindow,
 )
 from protocol.messages import Presence as PresenceMessage
@@ -98,6 +103,7 @@ DAY_MS = 86_400 * 1000
 
 POSTS_MAX = 200_000
 ALARMS_MAX = 100_000  # in memory: open, listed, or not yet cleared at the MCC
+SELFTEST_ALARMS_MAX = ALARMS_MAX // 2  # with so many in memory no self-test takes a place
 # A post holds 16 at most, and its card may have been replaced a few times. Without this bound one
 # stolen post could take every place.
 UNRESOLVED_PER_POST_MAX = 128
@@ -110,6 +116,9 @@ SAY_PER_S = 2_000
 SAY_PAUSE_US = 50_000
 
 SoundName = Literal["alarm", "escalation", "acknowledged"]
+
+# The deadlines that a post has.
+_OF_POST = ("silent", "window", "maintenance", "selftest", "selftest_ends")
 
 
 # --- events that only a gateway knows ------------------------------------------------------
@@ -245,11 +254,16 @@ class Put:
 
 @dataclass(frozen=True)
 class Commit:
-    """Write in one transaction, perhaps together with others; `Committed` names the token."""
+    """Write in one transaction, perhaps together with others; `Committed` names the token.
+
+    `deletes`, before `puts`: self-tests of which nothing more is to be said. What they have shown
+    is in `meta`.
+    """
 
     token: int
     puts: tuple[Put, ...]
     meta: tuple[tuple[str, str], ...] = ()
+    deletes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -312,6 +326,7 @@ class GatewaySettings:
     silent: bool = False
     topic_root: str = DEFAULT_ROOT
     keep_days: int = 400
+    selftests: bool = False
 
 
 # A message and when it was heard: the ages in an offer count from then, however long it waits.
@@ -419,9 +434,10 @@ class Gateway:
         self.counts: Counter[str] = Counter()
         # The journal
         self._token = 0
-        self._flights: dict[int, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {}
+        self._flights: dict[int, Commit] = {}
         self._dirty: OrderedDict[str, None] = OrderedDict()
         self._dirty_meta: dict[str, str] = {}
+        self._dirty_deletes: dict[str, None] = {}
         self._uncommitted = 0  # tracks that the journal does not hold yet
         self._retry_at_us: int | None = None
         # The MCC
@@ -434,6 +450,9 @@ class Gateway:
         self._unanswered: OrderedDict[str, int] = OrderedDict()
         self._parked: dict[str, _Parked] = {}
         self._parked_count = 0
+        # Daily self-tests: the latest result of each post, and those that are under way
+        self._selftests: dict[str, Selftest] = dict(selftests.read_meta(meta))
+        self._running: dict[str, selftests.Run] = {}
         # What one call of handle brings about
         self._effects: list[Effect] = []
         self._lines: list[Log] = []
@@ -447,6 +466,8 @@ class Gateway:
                 self._unanswered[record.alarm_id] = now.uptime_us + ESCALATE_US
             self._schedule_offers(track)
             self._watched(record.post)
+            if record.kind == "selftest" and not record.resolved:
+                self._run_selftest(record)
 
     # --- what others may ask ---------------------------------------------------------------
 
@@ -572,6 +593,10 @@ class Gateway:
                     self._clear(alarm_id)
                 case ("window", post):
                     self._close_window(self._posts[post])
+                case ("selftest", post):
+                    self._selftest_due(post)
+                case ("selftest_ends", post):
+                    self._selftest_over(post)
                 case ("maintenance", post):
                     self._maintenance_due(self._posts[post])
                 case ("parked", alarm_id, command_id):
@@ -602,6 +627,10 @@ class Gateway:
         if self._uncommitted >= PENDING_MAX or len(self._tracks) >= ALARMS_MAX:
             # Unacknowledged: the post sees that it is not listed, and offers again.
             self._count_refused("offer_no_room", post=alarm.post, alarm=alarm.alarm_id)
+            return
+        if alarm.kind == "selftest" and len(self._tracks) >= SELFTEST_ALARMS_MAX:
+            self._count_refused("selftest_no_room", post=alarm.post, alarm=alarm.alarm_id)
+            self._acknowledge(heard)
             return
         post = self._watched(alarm.post)
         if len(post.unresolved) >= UNRESOLVED_PER_POST_MAX:
@@ -719,14 +748,14 @@ class Gateway:
     # --- 2. the journal --------------------------------------------------------------------
 
     def _commit(self) -> None:
-        if not self._dirty and not self._dirty_meta:
+        if not self._dirty and not self._dirty_meta and not self._dirty_deletes:
             return
         if self._retry_at_us is not None:
             if self._now.uptime_us < self._retry_at_us:
                 return
             self._retry_at_us = None
         at = timestamp(self._now.wall_ms)
-        while self._dirty or self._dirty_meta:
+        while self._dirty or self._dirty_meta or self._dirty_deletes:
             puts: list[Put] = []
             while self._dirty and len(puts) < PUTS_PER_COMMIT_MAX:
                 alarm_id, _ = self._dirty.popitem(last=False)
@@ -736,9 +765,13 @@ class Gateway:
                 puts.append(Put(track.pending, track.committed is None, rows))
             meta = tuple(self._dirty_meta.items())
             self._dirty_meta.clear()
+            # One that is in memory again was offered once more.
+            deletes = tuple(one for one in self._dirty_deletes if one not in self._tracks)
+            self._dirty_deletes.clear()
             self._token += 1
-            self._flights[self._token] = (tuple(put.record.alarm_id for put in puts), meta)
-            self._effects.append(Commit(self._token, tuple(puts), meta))
+            commit = Commit(self._token, tuple(puts), meta, deletes)
+            self._flights[self._token] = commit
+            self._effects.append(commit)
             if len(self._flights) == 1:
                 self._expect_journal()
 
@@ -746,8 +779,7 @@ class Gateway:
         self._set_fault("journal_failing", present=False)
         stood_in_the_way = {record.alarm_id: record for record in existing}
         for token in tokens:
-            alarm_ids, _ = self._flights.pop(token, ((), ()))
-            for alarm_id in alarm_ids:
+            for alarm_id in _alarms_of(self._flights.pop(token, None)):
                 track = self._tracks[alarm_id]
                 before, after = track.committed, track.pending
                 assert after is not None
@@ -782,9 +814,11 @@ class Gateway:
         self._log("commit_failed", level="error", why=why, waiting=len(self._flights))
         self._retry_at_us = self._now.uptime_us + COMMIT_RETRY_US
         for token in tokens:
-            alarm_ids, meta = self._flights.pop(token, ((), ()))
-            self._dirty.update(dict.fromkeys(alarm_ids))
-            self._dirty_meta = {**dict(meta), **self._dirty_meta}
+            commit = self._flights.pop(token, None)
+            if commit is not None:
+                self._dirty.update(dict.fromkeys(_alarms_of(commit)))
+                self._dirty_meta = {**dict(commit.meta), **self._dirty_meta}
+                self._dirty_deletes.update(dict.fromkeys(commit.deletes))
         self._expect_journal()
 
     def _go_on(self, track: Track) -> None:
@@ -829,6 +863,8 @@ class Gateway:
         if record.live:
             return
         del self._tracks[track.alarm_id]
+        if record.kind == "selftest":
+            self._dirty_deletes[track.alarm_id] = None
         self._unreceipted.pop(track.alarm_id, None)
         for what in ("offer", "clear"):
             self._deadlines.cancel((what, track.alarm_id))
@@ -865,6 +901,8 @@ class Gateway:
         elif after.cleared or track.document != shown:
             self._say(Address("mcc", "alarms", after.alarm_id))
         self._schedule_offers(track)
+        if after.kind == "selftest" and (before is None or not before.resolved):
+            self._run_selftest(after)
         self._ring(before, after)
         for row in history(before, after, timestamp(self._now.wall_ms)):
             self._log("alarm", alarm=row.alarm_id, post=after.post, what=row.what, by=row.by)
@@ -1026,7 +1064,10 @@ class Gateway:
                 self._deadlines.set(("offer", alarm_id), now_us + self._jittered(OPEN_AGAIN_US))
             if record.settled_at is not None and not record.cleared:
                 passed_us = (self._now.wall_ms - wall_ms(record.settled_at)) * 1000
-                left_us = CLEARED_AFTER_US - min(max(passed_us, 0), CLEARED_AFTER_US)
+                after_us = CLEARED_AFTER_US
+                if record.kind == "selftest":
+                    after_us = selftests.CLEARED_AFTER_US
+                left_us = after_us - min(max(passed_us, 0), after_us)
                 self._deadlines.set(("clear", alarm_id), now_us + left_us)
         elif not record.cleared or self._is_recalled(alarm_id):
             self._unreceipted.setdefault(alarm_id, now_us)
@@ -1340,6 +1381,8 @@ class Gateway:
             if post in self._retired:
                 return known  # only until its alarms are over
             self._deadlines.set(("silent", post), self._now.uptime_us + SILENT_AFTER_US)
+            known.selftest = self._selftests.get(post)
+            self._schedule_selftest(known)
             self._say(Address("mcc", "posts", post))
         return known
 
@@ -1348,7 +1391,7 @@ class Gateway:
         needless = len(self._posts) > POSTS_MAX or post.post in self._retired
         if needless and not post.listed and not post.unresolved:
             del self._posts[post.post]
-            for what in ("silent", "window", "maintenance"):
+            for what in _OF_POST:
                 self._deadlines.cancel((what, post.post))
 
     def _has_room_for(self, post: str) -> bool:
@@ -1420,8 +1463,11 @@ class Gateway:
             return
         self._close_window(post)
         post.maintained_until_us = None
-        for what in ("silent", "window", "maintenance"):
+        for what in _OF_POST:
             self._deadlines.cancel((what, name))
+        self._running.pop(name, None)
+        if self._selftests.pop(name, None) is not None:
+            self._dirty_meta.update([selftests.meta_row(name, None)])
         for alarm_id, record in post.listed.items():
             track = self._tracks[alarm_id]
             if record.resolved and track.pending is None:
@@ -1461,7 +1507,9 @@ class Gateway:
         for alarm_id in sorted(told):
             track = self._tracks[alarm_id]
             self._apply(track, replace(heard, receipt=None), self._now)
-        if not post.has_read(health):
+        if health.selftest is not None:
+            self._selftest_reported(post, health.selftest)
+        if not post.has_read(health) or self._is_to_be_reminded(post):
             self._say_again(Address("posts", "state", post.post), post.said_us)
 
     def _claims(self, post: Post, location: Location | None) -> None:
@@ -1532,6 +1580,114 @@ class Gateway:
         self._log("post", post=post.post, presence=presence, last_seen=post.shown_last_seen)
         return True
 
+    # --- daily self-tests ------------------------------------------------------------------
+
+    def _schedule_selftest(self, post: Post) -> None:
+        if self._settings.selftests:
+            in_s = selftests.next_in_s(post.post, post.selftest, self._now.wall_ms)
+            at_us = self._now.uptime_us + in_s * SECOND_US
+            self._deadlines.set(("selftest", post.post), at_us)
+
+    def _selftest_due(self, name: str) -> None:
+        """Ask for it, by the state document: when the post is there and nobody is calling."""
+        post = self._posts[name]
+        now_us = self._now.uptime_us
+        if name in self._running:
+            return
+        is_free = post.presence == "online" and not post.unresolved and post.window is None
+        if not is_free or post.maintained_until_us is not None or name in self._retired:
+            self._deadlines.set(("selftest", name), now_us + selftests.LOOK_AGAIN_US)
+            return
+        if len(self._running) >= selftests.UNDER_WAY_MAX:
+            self._deadlines.set(("selftest", name), now_us + selftests.FULL_LOOK_US)
+            return
+        post.selftest_due = timestamp(self._now.wall_ms)
+        self._begin_run(name, post.selftest_due)
+        self._log("selftest_due", post=name)
+        self._say(Address("posts", "state", name))
+
+    def _begin_run(self, name: str, due_at: str) -> selftests.Run:
+        now_us = self._now.uptime_us
+        self._deadlines.set(("selftest_ends", name), now_us + selftests.PATIENCE_US)
+        run = self._running[name] = selftests.Run(due_at, now_us)
+        return run
+
+    def _run_selftest(self, record: AlarmRecord) -> None:
+        """Its alarm is in the journal, or has been answered; perhaps long after its time."""
+        post = self._watched(record.post)
+        run = self._running.get(record.post)
+        if run is None or (run.record is not None and run.record.alarm_id != record.alarm_id):
+            run = self._begin_run(record.post, record.reached.received.at)
+        run.record = record
+        if post.selftest_due is not None:
+            post.selftest_due = None
+            self._say(Address("posts", "state", record.post))
+        if record.resolved:
+            if record.reached.delivered is not None:
+                self._set_fault(selftests.RESPONDER_DEAD, present=False)
+        elif not self._settings.require_receipt:
+            track = self._tracks[record.alarm_id]
+            self._change(track, selftests.closed_here(record, self._now.wall_ms), None)
+
+    def _selftest_reported(self, post: Post, report: SelftestReport) -> None:
+        run = self._running.get(post.post)
+        if run is None or run.record is None or run.record.alarm_id != report.alarm_id:
+            return
+        run.report = report
+        if run.record.resolved:
+            self._end_selftest(post, run, selftests.failure_of(run.record, report))
+
+    def _is_to_be_reminded(self, post: Post) -> bool:
+        run = self._running.get(post.post) if post.selftest_due is not None else None
+        return run is not None and self._now.uptime_us - run.began_us >= selftests.REMIND_US
+
+    def _selftest_over(self, name: str) -> None:
+        """Its time is over: what was the first hop that did not do its part?"""
+        post, run = self._posts[name], self._running.get(name)
+        if run is None:
+            return
+        if run.record is not None:
+            failed = selftests.failure_of(run.record, run.report)
+            is_post_s = failed == "unconfirmed"
+        else:
+            is_deaf = not self._is_up(POSTS_LINK) or "gateway_deaf" in post.faults
+            failed = "gateway_deaf" if is_deaf else "missed"
+            is_post_s = failed == "missed"
+        if is_post_s and (post.presence != "online" or post.unresolved - self._own_test(run)):
+            # It went away, or somebody called: no word of a test that could not be made.
+            del self._running[name]
+            self._withdraw_selftest(post)
+            at_us = self._now.uptime_us + selftests.LOOK_AGAIN_US
+            self._deadlines.set(("selftest", name), at_us)
+            return
+        self._end_selftest(post, run, failed)
+
+    def _own_test(self, run: selftests.Run) -> set[str]:
+        return set() if run.record is None else {run.record.alarm_id}
+
+    def _withdraw_selftest(self, post: Post) -> None:
+        self._deadlines.cancel(("selftest_ends", post.post))
+        if post.selftest_due is not None:
+            post.selftest_due = None
+            self._say(Address("posts", "state", post.post))
+
+    def _end_selftest(self, post: Post, run: selftests.Run, failed: SelftestFailure | None) -> None:
+        name = post.post
+        del self._running[name]
+        self._withdraw_selftest(post)
+        at = timestamp(self._now.wall_ms)
+        post.selftest = selftests.result_of(run, failed, post.selftest, at)
+        self._selftests[name] = post.selftest
+        self._dirty_meta.update([selftests.meta_row(name, post.selftest)])
+        if selftests.is_of_mcc(failed):
+            self._set_fault(selftests.RESPONDER_DEAD, present=True)
+        level: Literal["warning", "info"] = "info" if failed is None else "warning"
+        alarm = None if run.record is None else run.record.alarm_id
+        circuit = None if run.record is None else run.record.circuit
+        self._log("selftest", level=level, post=name, alarm=alarm, failed=failed, circuit=circuit)
+        self._schedule_selftest(post)
+        self._say(Address("mcc", "posts", name))
+
     # --- links -----------------------------------------------------------------------------
 
     def _is_up(self, link: str) -> bool:
@@ -1561,7 +1717,7 @@ class Gateway:
         for name, post in self._posts.items():
             if post.presence != "silent":
                 self._deadlines.set(("silent", name), silent_us)
-            if post.listed or post.window is not None:
+            if post.listed or post.window is not None or post.selftest_due is not None:
                 self._say(Address("posts", "state", name))
         for name in self._retired:
             self._say(Address("posts", "presence", name))
@@ -1685,3 +1841,7 @@ class Gateway:
         self, event: str, level: Literal["info", "warning", "error"] = "info", **fields: object
     ) -> None:
         self._lines.append(Log(event, level, fields))
+
+
+def _alarms_of(commit: Commit | None) -> tuple[str, ...]:
+    return () if commit is None else tuple(put.record.alarm_id for put in commit.puts)

@@ -351,6 +351,9 @@ class Journal:
         existing: list[AlarmRecord] = []
         history: list[dict[str, object]] = []
         with connection.begin():
+            for commit in commits:
+                if commit.deletes:
+                    _delete(connection, commit.deletes)
             for put in puts:
                 row = _row(put)
                 if put.is_new and self._add_alarm.run(connection, [row]) == 0:
@@ -572,9 +575,13 @@ def _prune(connection: sa.Connection, prune: Prune) -> int:
         .limit(prune.limit)
     )
     ids = list(connection.execute(old).scalars())
-    connection.execute(sa.delete(_HISTORY).where(_HISTORY.c.alarm_id.in_(ids)))
-    connection.execute(sa.delete(_ALARMS).where(_ALARMS.c.alarm_id.in_(ids)))
+    _delete(connection, ids)
     return len(ids)
+
+
+def _delete(connection: sa.Connection, alarm_ids: list[str] | tuple[str, ...]) -> None:
+    connection.execute(sa.delete(_HISTORY).where(_HISTORY.c.alarm_id.in_(alarm_ids)))
+    connection.execute(sa.delete(_ALARMS).where(_ALARMS.c.alarm_id.in_(alarm_ids)))
 
 
 def _number(digits: str) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.record import AlarmRecord, Span, listing
+from gateway.selftests import fault_of
 from protocol.messages import (
     HELD_MAX,
     Health,
@@ -16,6 +17,7 @@ from protocol.messages import (
     MccPost,
     Place,
     PostState,
+    Selftest,
     TestWindow,
 )
 from protocol.values import FAULTS_MAX, timestamp
@@ -74,6 +76,8 @@ class Post:
     last_practice: Span | None = None
     closed_wall_ms: int | None = None
     said_us: int | None = None
+    selftest: Selftest | None = None  # the latest that has ended
+    selftest_due: str | None = None
     # Of the post's boot: what has to be added to its uptime (us) at most, as noted when.
     boot_id: str | None = None
     offset_us: int = 0
@@ -148,11 +152,15 @@ class Post:
             at=timestamp(wall_ms),
             alarms=tuple(listing(record) for record in chosen),
             test_window=None if self.window is None else self.window.shown,
+            selftest_due=self.selftest_due,
         )
 
     def mcc_document(self, gateway: str) -> MccPost:
         """mcc/posts/{post}."""
         own = [("flooding", self.flooding), ("place_differs", self.misplaced)]
+        tested = fault_of(self.selftest)
+        if tested is not None:
+            own.append((tested, True))
         faults = (*(fault for fault, present in own if present), *self.faults)
         maintained = None if self.maintained_until_us is None else self.maintained
         return MccPost(
@@ -167,6 +175,7 @@ class Post:
             firmware=self.firmware,
             test_window=None if self.window is None else self.window.shown,
             maintenance=None if maintained is None else maintained.shown,
+            selftest=self.selftest,
         )
 
     def has_read(self, health: Health) -> bool:

@@ -15,6 +15,7 @@ from hardware.clock import Now
 from protocol.codec import content_of
 from protocol.messages import (
     Alarm,
+    Circuit,
     Command,
     Health,
     ListedAlarm,
@@ -41,7 +42,8 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     `listed`: it stands in the post's state document. `cleared`: its document at the MCC's broker
     has been cleared. `settled_at`: resolved and receipted since then. `receipted_in` is the
-    journal in which the receipt was written down: in another one it is void.
+    journal in which the receipt was written down: in another one it is void. `circuit` is there in
+    a self-test only.
     """
 
     post: str
@@ -67,6 +69,7 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     listed: bool = True
     cleared: bool = False
     settled_at: str | None = None
+    circuit: Circuit | None = None
 
     @property
     def resolved(self) -> bool:
@@ -115,6 +118,7 @@ def new_record(
         location=alarm.location,
         reached=Steps(received=Step(at=timestamp(now.wall_ms))),
         follows=alarm.follows,
+        circuit=alarm.circuit if alarm.kind == "selftest" else None,
     )
     return offer_into(record, alarm, now, practice, lag_us)
 

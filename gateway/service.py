@@ -141,6 +141,7 @@ class Service:
                 silent=settings.buzzer.silent,
                 topic_root=settings.topic_root,
                 keep_days=settings.journal.keep_days,
+                selftests=settings.selftest.daily,
             ),
             now=now,
             journal_id=opened.journal_id,

@@ -93,6 +93,12 @@ class ControlSettings(Table, frozen=True):
     socket: FilePath | None = None
 
 
+class SelftestSettings(Table, frozen=True):
+    """[selftest]: every post is asked for its self-test once a day."""
+
+    daily: bool = True
+
+
 class GatewayFile(Table, frozen=True):
     """The whole file."""
 
@@ -103,5 +109,6 @@ class GatewayFile(Table, frozen=True):
     buzzer: BuzzerSettings = BuzzerSettings()
     identities: IdentitiesSettings = IdentitiesSettings()
     control: ControlSettings = ControlSettings()
+    selftest: SelftestSettings = SelftestSettings()
     pins: Literal["lgpio", "rpigpio", "mock"] = "lgpio"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT

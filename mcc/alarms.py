@@ -50,6 +50,8 @@ ANSWERS: tuple[tuple[Action, StepName], ...] = (
     ("resolve", "resolved"),
 )
 _RAISED_RANK = {"before": 0, "post_clock": 1, "computed": 2}
+# Who answers self-tests: no person, and nobody's account.
+RESPONDER = "self-test responder"
 # Names the repair of an alarm for which no command id is known; the same one at every attempt.
 _REPAIRS = uuid.UUID("8f0f5b0e-35a5-4a35-9d5e-6b1f4d1c7a11")
 
@@ -282,6 +284,20 @@ def _repair_id(held: AlarmRecord, action: str) -> str:
     return str(uuid.uuid5(_REPAIRS, f"{held.post}/{held.alarm_id}/{action}"))
 
 
+def answered_test(alarm: AlarmRecord, at: str) -> AlarmRecord:
+    """A self-test as the responder answers it: over, at `at`. What is answered stays as it is."""
+    if alarm.reached.resolved is not None:
+        return alarm
+    step = Step(at=at, operator=RESPONDER)
+    return msgspec.structs.replace(
+        alarm,
+        state="resolved",
+        reached=msgspec.structs.replace(alarm.reached, resolved=step),
+        outcome="test",
+        answered_repeats=alarm.repeats,
+    )
+
+
 def closed_here(alarm: AlarmRecord, at: str) -> AlarmRecord:
     """The alarm as one that no gateway knows any more; a live document opens it again."""
     return msgspec.structs.replace(alarm, closed_here=at)
@@ -290,9 +306,11 @@ def closed_here(alarm: AlarmRecord, at: str) -> AlarmRecord:
 __all__ = [
     "ANSWERS",
     "DONE",
+    "RESPONDER",
     "STEP_OF",
     "AlarmRecord",
     "Verdict",
+    "answered_test",
     "calls_again",
     "closed_here",
     "judge_on_alarm",

@@ -1,7 +1,8 @@
 """What the command centre does with what it hears: the decisions, without clock, disk or link.
 
 Events in, effects out. A receipt never leaves before its content is committed, an operator's
-command is repeated until a document shows it, and a retained message proves nobody alive.
+command is repeated until a document shows it, and a retained message proves nobody alive. Posts'
+self-tests are answered here, by no person, and are on no list of alarms and on no screen.
 It must never lower what is held, drop an open alarm, or raise for what a network or disk does.
 """
 
@@ -18,6 +19,7 @@ from mcc.alarms import (
     DONE,
     AlarmRecord,
     Verdict,
+    answered_test,
     calls_again,
     closed_here,
     judge_on_alarm,
@@ -48,6 +50,7 @@ ALARMS_MAX = 10_000  # in memory; closed ones make room first and stay in the st
 POSTS_MAX = 100_000
 GATEWAYS_MAX = 1_000
 COMMANDS_MAX = 1_000  # the operators'; the store refuses the next one
+SELFTESTS_MAX = 1_000  # of all gateways, each for about a minute
 
 Liveness = Literal["unknown", "online", "silent", "offline"]
 
@@ -113,7 +116,8 @@ class Commit:
     """Put all of this on disk at once; one is under way at a time.
 
     `fresh`: ids of alarms that memory did not hold: where the store has them, it says so and
-    keeps its own. `verdicts`: by command id. `reason`: why nothing gets through just now.
+    keeps its own. `selftests`: one of each post is kept. `verdicts`: by command id. `reason`: why
+    nothing gets through just now.
     """
 
     alarms: Sequence[AlarmRecord] = ()
@@ -123,6 +127,7 @@ class Commit:
     gateways: Sequence[MccGateway] = ()
     verdicts: Sequence[tuple[str, Verdict]] = ()
     reason: str | None = None
+    selftests: Sequence[AlarmRecord] = ()
 
 
 @dataclass(frozen=True)
@@ -242,6 +247,7 @@ class Core:
         self._topic = topics.mcc("commands", console)
         self._watching = watching
         self._held: dict[str, _Held] = {}
+        self._selftests: dict[str, _Held] = {}
         self._closed: OrderedDict[str, None] = OrderedDict()
         self._followed: set[str] = set()
         for alarm in list(memory.alarms)[-ALARMS_MAX:]:
@@ -274,6 +280,7 @@ class Core:
         self._gone_posts: dict[str, None] = {}
         self._dirty_gateways: dict[str, None] = {}
         self._dirty_verdicts: dict[str, Verdict] = {}
+        self._dirty_selftests: dict[str, None] = {}
 
         self._wake_us: int | None = None
 
@@ -300,6 +307,7 @@ class Core:
                 held = self._held.get(event.alarm_id)
                 if held is not None:
                     self._forget_document(held)
+                self._forget_selftest(event.alarm_id)
             case PostCleared(post):
                 self._on_post_cleared(post, effects)
             case Committed():
@@ -371,7 +379,11 @@ class Core:
     def _on_heard(self, event: Heard, now: Now, effects: list[_Effect]) -> None:
         message = event.message
         if isinstance(message, MccAlarm):
-            self._on_alarm(message, event.retained, now, effects)
+            if message.kind == "selftest":
+                self._on_selftest(message, now, effects)
+            else:
+                self._forget_selftest(message.alarm_id)
+                self._on_alarm(message, event.retained, now, effects)
             self._heard_from(message.gateway, event.retained, now, effects)
         elif isinstance(message, MccPost):
             self._heard_from(message.gateway, event.retained, now, effects)
@@ -512,6 +524,40 @@ class Core:
             if attempt.pause_s > attempt.pauses_s[0]:  # the others are due within a second
                 attempt.pause_s = 0
                 self._send(attempt, now, effects)
+
+    # --- self-tests ---------------------------------------------------------------------------
+
+    def _on_selftest(self, document: MccAlarm, now: Now, effects: list[_Effect]) -> None:
+        """Receipt it; once the gateway shows that it has our receipt, answer it.
+
+        So only the console whose receipts count answers. The answer is held and committed as any
+        other, and sent as one that the gateway lacks (`repairs`) until its document shows it.
+        """
+        heard = record_of(document)
+        held = self._selftests.get(document.alarm_id)
+        if held is None:
+            if document.alarm_id in self._held or len(self._selftests) >= SELFTESTS_MAX:
+                effects.append(_refused("selftests_full", document.alarm_id, SELFTESTS_MAX))
+                return
+            held = self._selftests[document.alarm_id] = _Held(heard, fresh=False)
+            self._dirty_selftests[document.alarm_id] = None
+        before = held.alarm
+        held.document = document
+        held.alarm = merge(before, heard)
+        shown = document.receipted
+        if shown is not None and shown.store_id == self._store_id and held.alarm.is_open:
+            held.alarm = answered_test(held.alarm, timestamp(now.wall_ms))
+            effects.append(Log("selftest_answered", "info", {"alarm": document.alarm_id}))
+        if held.alarm != before:
+            self._dirty_selftests[document.alarm_id] = None
+        elif self._is_committed(document.alarm_id):
+            self._receipt_and_repair(held, now, effects)
+
+    def _forget_selftest(self, alarm_id: str) -> None:
+        held = self._selftests.pop(alarm_id, None)
+        if held is not None:
+            self._dirty_selftests.pop(alarm_id, None)
+            self._forget_document(held)
 
     # --- commands and what ends them ----------------------------------------------------------
 
@@ -663,9 +709,9 @@ class Core:
             attempt = _Attempt(command, "repair", COMMAND_PAUSES_S)
             held.repairs[command_id] = attempt
             self._by_id[command_id] = (attempt, held)
-            effects.append(
-                Log("alarm_repaired", "warning", {"alarm": command.alarm_id, "by": command.action})
-            )
+            if held.alarm.kind != "selftest":
+                done = {"alarm": command.alarm_id, "by": command.action}
+                effects.append(Log("alarm_repaired", "warning", done))
             self._send(attempt, now, effects)
 
     def _forget_document(self, held: _Held) -> None:
@@ -723,7 +769,7 @@ class Core:
         self._down_reason = reason
         self._beat_due_us = self._deaf_due_us = None
         # What the broker keeps comes again on the next connection; until then it says nothing.
-        for held in self._held.values():
+        for held in (*self._held.values(), *self._selftests.values()):
             if held.document is not None:
                 self._forget_document(held)
         self._heard_posts.clear()
@@ -797,7 +843,7 @@ class Core:
         if self._writing is not None or self._recommit_us is not None:
             return
         dirty = self._dirty_alarms or self._dirty_posts or self._dirty_gateways
-        dirty = dirty or self._gone_posts
+        dirty = dirty or self._gone_posts or self._dirty_selftests
         if not dirty and not self._dirty_verdicts and reason == self._said_reason:
             return
         self._writing = Commit(
@@ -808,8 +854,10 @@ class Core:
             gateways=tuple(self._gateways[one].document for one in self._dirty_gateways),
             verdicts=tuple(self._dirty_verdicts.items()),
             reason=None if reason == self._said_reason else reason,
+            selftests=tuple(self._selftests[one].alarm for one in self._dirty_selftests),
         )
-        self._writing_ids = frozenset(self._dirty_alarms)
+        self._writing_ids = frozenset((*self._dirty_alarms, *self._dirty_selftests))
+        self._dirty_selftests = {}
         self._said_reason = reason
         self._dirty_alarms = {}
         self._dirty_posts = {}
@@ -835,6 +883,10 @@ class Core:
                 self._show(held, effects)
             if alarm.alarm_id not in self._dirty_alarms:
                 self._receipt_and_repair(held, now, effects)
+        for alarm in written.selftests:
+            test = self._selftests.get(alarm.alarm_id)
+            if test is not None and alarm.alarm_id not in self._dirty_selftests:
+                self._receipt_and_repair(test, now, effects)
 
     def _on_commit_failed(self, event: CommitFailed, now: Now, effects: list[_Effect]) -> None:
         written = self._written()
@@ -852,6 +904,8 @@ class Core:
         self._gone_posts = dict.fromkeys(gone) | self._gone_posts
         self._dirty_gateways = {g.gateway: None for g in written.gateways} | self._dirty_gateways
         self._dirty_verdicts = dict(written.verdicts) | self._dirty_verdicts
+        tests = (one.alarm_id for one in written.selftests if one.alarm_id in self._selftests)
+        self._dirty_selftests = dict.fromkeys(tests) | self._dirty_selftests
         self._said_reason = None
         self._recommit_us = now.uptime_us + RECOMMIT_S * 1_000_000
         self._wake_by(self._recommit_us)
@@ -861,7 +915,8 @@ class Core:
         return written
 
     def _is_committed(self, alarm_id: str) -> bool:
-        return alarm_id not in self._dirty_alarms and alarm_id not in self._writing_ids
+        dirty = alarm_id in self._dirty_alarms or alarm_id in self._dirty_selftests
+        return not dirty and alarm_id not in self._writing_ids
 
     # --- memory ---------------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_by_state ON outbox (state, created_ms)
 """,
+    "CREATE TABLE selftests (post TEXT PRIMARY KEY, body BLOB NOT NULL)",
 )
 _READ = (
     "key, value FROM meta",
@@ -71,6 +72,7 @@ _READ = (
     "post, body FROM posts",
     "gateway, body FROM gateways",
     "command_id, body, state, why, created_ms FROM outbox",
+    "post, body FROM selftests",
 )
 _PUT_ALARM = """
 INSERT INTO alarms (alarm_id, open, raised_at, body) VALUES (?, ?, ?, ?)
@@ -83,6 +85,10 @@ INSERT INTO posts (post, body) VALUES (?, ?) ON CONFLICT (post) DO UPDATE SET bo
 _PUT_GATEWAY = """
 INSERT INTO gateways (gateway, body) VALUES (?, ?)
 ON CONFLICT (gateway) DO UPDATE SET body = excluded.body
+"""
+_PUT_SELFTEST = """
+INSERT INTO selftests (post, body) VALUES (?, ?)
+ON CONFLICT (post) DO UPDATE SET body = excluded.body
 """
 _COUNT_UP = """
 INSERT INTO meta (key, value) VALUES ('sequence', '1')
@@ -294,6 +300,10 @@ class Store:
                 "DELETE FROM posts WHERE post = ?", [(post,) for post in commit.gone_posts]
             )
             sql.executemany(_PUT_GATEWAY, [(one.gateway, _encode(one)) for one in commit.gateways])
+            sql.executemany(_PUT_SELFTEST, [(one.post, _encode(one)) for one in commit.selftests])
+            sql.executemany(
+                "DELETE FROM selftests WHERE post = ?", [(post,) for post in commit.gone_posts]
+            )
             for command_id, verdict in commit.verdicts:
                 sql.execute(
                     "UPDATE outbox SET state = ?, why = ? WHERE command_id = ?",

@@ -45,6 +45,22 @@ PRESSES_MAX = 16
 # are over and not yet confirmed. More would not fit the 4 KiB of a heartbeat.
 HELD_MAX = 20
 
+# How far the button's circuit was exercised by a self-test. `looped`: a pulse of the loop-back was
+# seen on the button's line; `levels`: both contacts stand as at rest; `unproven`: this wiring has
+# nothing that could be exercised; `dead`: no press would be seen.
+Circuit = Literal["looped", "levels", "unproven", "dead"]
+# The hop at which a self-test ended; the first one that is not in order.
+SelftestFailure = Literal[
+    "circuit_dead",  # the post: its button
+    "disk_failing",  # the post: its outbox
+    "missed",  # the post is heard, and makes no self-test
+    "gateway_deaf",  # the post is not heard by the gateway, or its alarms are not
+    "mcc_deaf",  # the command centre gives no receipt
+    "responder_dead",  # it gives a receipt, and no answer
+    "unconfirmed",  # the post does not say that it has read the answer
+]
+LampMeaning = Literal["armed", "calling", "answered", "out_of_order"]
+
 Presses = Annotated[tuple[OffsetMs, ...], Meta(max_length=PRESSES_MAX)]
 RepeatUptimes = Annotated[tuple[UptimeMs | None, ...], Meta(max_length=REPEATS_MAX)]
 Faults = Annotated[tuple[FaultName, ...], Meta(max_length=FAULTS_MAX)]
@@ -106,6 +122,7 @@ class Alarm(Message, frozen=True):
     `sent_uptime_ms` is there only while that boot lasts: with it the gateway computes on its
     own clock when the alarm was raised. A repeat that was pressed in a later boot is `null`.
     `presses_ms`: the presses before the third, relative to it (so negative or 0).
+    `circuit` is a self-test's: what exercising the button has shown.
     """
 
     post: PostId
@@ -121,6 +138,7 @@ class Alarm(Message, frozen=True):
     repeat_uptimes_ms: RepeatUptimes = ()
     follows: Uuid | None = None
     cancel_requested_at: Timestamp | None = None
+    circuit: Circuit | None = None
 
 
 class Presence(Message, frozen=True):
@@ -151,10 +169,25 @@ class Sounded(Part, frozen=True):
     uptime_ms: UptimeMs
 
 
+class SelftestReport(Part, frozen=True):
+    """The post has read the answer to its self-test; times in ms after it was raised.
+
+    `disk_ms`: when it was on the post's disk; None with `on_disk`: before the post's last start.
+    `lamp`: what the lamp said then.
+    """
+
+    alarm_id: Uuid
+    on_disk: bool
+    lamp: LampMeaning
+    disk_ms: UptimeMs | None = None
+    answered_ms: UptimeMs | None = None
+
+
 class Health(Message, frozen=True):
     """posts/{post}/health: heartbeat `n` of this connection.
 
-    `sounded` is the latest acknowledgement that the post made heard; said until it is answered.
+    `sounded` is the latest acknowledgement that the post made heard, `selftest` the end of its
+    latest self-test; each is said until it is answered.
     """
 
     post: PostId
@@ -167,6 +200,7 @@ class Health(Message, frozen=True):
     alarms: Annotated[tuple[HeldAlarm, ...], Meta(max_length=HELD_MAX)] = ()
     faults: Faults = ()
     sounded: Sounded | None = None
+    selftest: SelftestReport | None = None
     location: Location | None = None
     temperature_c: Annotated[float, Meta(ge=-80.0, le=200.0)] | None = None
     voltage_v: Annotated[float, Meta(ge=0.0, le=60.0)] | None = None
@@ -205,7 +239,11 @@ class TestWindow(Part, frozen=True):
 
 
 class PostState(Message, frozen=True):
-    """posts/{post}/state, retained: state, never a command."""
+    """posts/{post}/state, retained: state, never a command.
+
+    `selftest_due` stands there from when a self-test is due until it is in the journal: the post
+    makes one for each such time.
+    """
 
     post: PostId
     at: Timestamp
@@ -314,6 +352,28 @@ class Maintenance(Part, frozen=True):
     why: Note = ""
 
 
+class Selftest(Part, frozen=True):
+    """The latest self-test of a post, hop by hop; a hop that was not reached has no time.
+
+    `failed` None: it passed. `proven_at`: the last one that passed and whose `circuit` was looped
+    or levels. `disk_ms` and `confirmed_ms` are the post's own, in ms after it was raised.
+    """
+
+    ended_at: Timestamp
+    failed: SelftestFailure | None = None
+    proven_at: Timestamp | None = None
+    due_at: Timestamp | None = None
+    alarm_id: Uuid | None = None
+    circuit: Circuit | None = None
+    on_disk: bool | None = None
+    disk_ms: UptimeMs | None = None
+    received_at: Timestamp | None = None
+    delivered_at: Timestamp | None = None
+    answered_at: Timestamp | None = None
+    lamp: LampMeaning | None = None
+    confirmed_ms: UptimeMs | None = None
+
+
 class MccPost(Message, frozen=True):
     """mcc/posts/{post}, retained, published on transitions only.
 
@@ -331,6 +391,7 @@ class MccPost(Message, frozen=True):
     firmware: Label | None = None
     test_window: TestWindow | None = None
     maintenance: Maintenance | None = None
+    selftest: Selftest | None = None
 
 
 class MccGateway(Message, frozen=True):

@@ -294,6 +294,8 @@ class Journal(Disk):
     def _apply(self, commits: list[Commit]) -> list[AlarmRecord]:
         existing = []
         for commit in commits:
+            for alarm_id in commit.deletes:
+                self.rows.pop(alarm_id, None)
             self.on_commit(self.rows, commit)
             for put in commit.puts:
                 there = self.rows.get(put.record.alarm_id)
@@ -345,6 +347,7 @@ class MccDisk(Disk):
         """A new store."""
         super().__init__(timeline, name, rng)
         self.alarms: dict[str, MccRecord] = {}
+        self.selftests: dict[str, MccRecord] = {}  # by post
         self.posts: dict[str, MccPost] = {}
         self.gateways: dict[str, MccGateway] = {}
         self.outbox: dict[str, tuple[Command, Verdict | None]] = {}
@@ -386,6 +389,7 @@ class MccDisk(Disk):
                 existing.append(self.alarms[alarm.alarm_id])
             else:
                 self.alarms[alarm.alarm_id] = alarm
+        self.selftests.update((one.post, one) for one in commit.selftests)
         self.posts.update((post.post, post) for post in commit.posts)
         self.gateways.update((one.gateway, one) for one in commit.gateways)
         for command_id, verdict in commit.verdicts:

@@ -61,6 +61,18 @@ class PostDocument(models.Model):
     body = models.TextField()
 
 
+class Selftest(models.Model):
+    """The latest self-test of a post that was answered here; `body` is a `mcc.alarms.AlarmRecord`.
+
+    The gateway's word on it, with every hop, is in the post's document.
+    """
+
+    post = models.CharField(max_length=64, primary_key=True)
+    alarm_id = models.CharField(max_length=36)
+    heard_ms = models.BigIntegerField()
+    body = models.TextField()
+
+
 class GatewayDocument(models.Model):
     """The newest lasting word of a gateway; `body` is a `protocol.messages.MccGateway`.
 

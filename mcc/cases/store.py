@@ -20,7 +20,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from mcc.alarms import AlarmRecord, Verdict, calls_again
 from mcc.cases.changes import CHANNEL, Changes, changes
-from mcc.cases.models import Alarm, Command, GatewayDocument, PostDocument, Process
+from mcc.cases.models import Alarm, Command, GatewayDocument, PostDocument, Process, Selftest
 from mcc.core import (
     ALARMS_MAX,
     COMMANDS_MAX,
@@ -203,6 +203,7 @@ class CaseStore:
             existing = _write_alarms(commit, change)
             _write_documents(commit, change)
             _write_verdicts(commit, change)
+            _write_selftests(commit, change)
             if commit.reason is not None:
                 change.store.reason = commit.reason[:300]
                 change.note("store", "reason")
@@ -361,6 +362,19 @@ def _write_documents(commit: Commit, change: Changes) -> None:
     _upsert(GatewayDocument, "gateway", gateways)
     for gateway in gateways:
         change.note("gateway", gateway.gateway)
+
+
+def _write_selftests(commit: Commit, change: Changes) -> None:
+    """One of each post; no screen shows them, so nothing is noted."""
+    rows = {
+        one.post: Selftest(
+            post=one.post, alarm_id=one.alarm_id, heard_ms=change.at_ms, body=_text(one)
+        )
+        for one in commit.selftests
+    }
+    _upsert(Selftest, "post", list(rows.values()))
+    if commit.gone_posts:
+        Selftest.objects.filter(post__in=commit.gone_posts).delete()
 
 
 def _write_verdicts(commit: Commit, change: Changes) -> None:

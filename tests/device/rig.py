@@ -17,6 +17,7 @@ from device.core import (
     Effect,
     Post,
     PostSettings,
+    Pulse,
     Sound,
     Sounded,
 )
@@ -51,6 +52,7 @@ class Rig:
     nc_closed: bool | None = None
     tamper_closed: bool | None = None
     mains_closed: bool | None = None
+    loop: str = "good"  # what a pulse of the loop-back does; "dead": nothing
 
     def __post_init__(self) -> None:
         """Start the post on what its disk holds."""
@@ -93,6 +95,9 @@ class Rig:
                     self.send(CommitFailed(effect.write, "disk is full"))
             elif isinstance(effect, Sound) and self.buzzer == "good":
                 self.send(Sounded(effect.alarm_id))
+            elif isinstance(effect, Pulse) and self.loop == "good":
+                self.send(Edge("button", self.at_us + 300, closed=True))
+                self.send(Edge("button", self.at_us + 5_300, closed=False))
         return effects
 
     def lamp(self) -> str | None:
@@ -170,10 +175,15 @@ class Rig:
         *listed: ListedAlarm,
         connection: str | None = None,
         window: TestWindow | None = None,
+        due: str | None = None,
     ) -> None:
         """The gateway's state document arrives."""
         message = PostState(
-            post=POST_ID, at=timestamp(self.now.wall_ms), alarms=listed, test_window=window
+            post=POST_ID,
+            at=timestamp(self.now.wall_ms),
+            alarms=listed,
+            test_window=window,
+            selftest_due=due,
         )
         self.send(
             Heard(

@@ -47,6 +47,7 @@ from protocol.messages import (
     Message,
     PostState,
     Presence,
+    SelftestReport,
 )
 from protocol.topics import Address, Topics
 from protocol.values import timestamp
@@ -181,6 +182,8 @@ class Rig:
             existing = []
             for commit in commits:
                 self.meta.update(commit.meta)
+                for alarm_id in commit.deletes:
+                    self.journal.pop(alarm_id, None)
                 for put in commit.puts:
                     known = self.journal.get(put.record.alarm_id)
                     if put.is_new and known is not None:
@@ -264,6 +267,7 @@ class Rig:
         post: str = POST,
         connection: str = some_id(0xC1),
         faults: tuple[str, ...] = (),
+        selftest: SelftestReport | None = None,
     ) -> None:
         """A post's heartbeat with the alarms that it holds."""
         health = Health(
@@ -276,6 +280,7 @@ class Rig:
             uptime_ms=self.at_us // 1000,
             alarms=held,
             faults=faults,
+            selftest=selftest,
         )
         self.hear(health, Address("posts", "health", post))
 

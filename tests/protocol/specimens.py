@@ -37,6 +37,8 @@ from protocol.messages import (
     Raised,
     Receipted,
     Renewal,
+    Selftest,
+    SelftestReport,
     Sounded,
     Step,
     Steps,
@@ -130,6 +132,7 @@ EXAMPLES: dict[str, tuple[Message, ...]] = {
             repeat_uptimes_ms=(5_010_000, None),
             follows=EARLIER_ID,
             cancel_requested_at=LATER,
+            circuit="looped",
         ),
     ),
     "posts/presence": (
@@ -162,6 +165,9 @@ EXAMPLES: dict[str, tuple[Message, ...]] = {
             ),
             faults=("button_worn",),
             sounded=Sounded(alarm_id=ALARM_ID, uptime_ms=4_999_000),
+            selftest=SelftestReport(
+                alarm_id=EARLIER_ID, on_disk=True, lamp="armed", disk_ms=14, answered_ms=420
+            ),
             location=HERE,
             temperature_c=41.5,
             voltage_v=5.1,
@@ -205,6 +211,21 @@ EXAMPLES: dict[str, tuple[Message, ...]] = {
             firmware="0.1.0",
             test_window=TestWindow(until=LATER, opened_by="Teknisi Ani", command_id=COMMAND_ID),
             maintenance=Maintenance(until=LATER, by="Teknisi Ani", why="ganti aki"),
+            selftest=Selftest(
+                ended_at=LATER,
+                failed="responder_dead",
+                proven_at=AT,
+                due_at=AT,
+                alarm_id=EARLIER_ID,
+                circuit="levels",
+                on_disk=True,
+                disk_ms=14,
+                received_at=AT,
+                delivered_at=AT,
+                answered_at=LATER,
+                lamp="armed",
+                confirmed_ms=420,
+            ),
         ),
     ),
     "mcc/gateways": (
