@@ -36,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return install.run(install.DEVICE, options, _problems)
         if options.command == "unpack":
             return _unpack(options)
+        if options.command == "card":
+            from device.card import Card, Places, blink
+
+            return Card(Places()).start() if options.verb == "take" else blink(Places())
         if options.command == "doctor":
             from device.doctor import examine
 
@@ -66,6 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     unpack.add_argument("bundle", type=Path, help="made by kentongan-gateway provision post")
     unpack.add_argument("--to", type=Path, required=True, help="the directory for its files")
+    card = commands.add_parser(
+        "card",
+        help="what the units of the SD card run at each start",
+        description="Take a bundle from the boot partition and lay what the post runs by;"
+        " blink why there is no post yet.",
+    )
+    card.add_argument("verb", choices=("take", "blink"))
     panel = commands.add_parser(
         "panel",
         help="work the button of a post with mock pins",

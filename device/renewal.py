@@ -13,13 +13,13 @@ import base64
 import binascii
 import functools
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from device.core import FaultSeen
+from device.openssl import Unavailable, openssl, openssl_output
 from process.files import SECRET_MODE, replace_file
 from process.log import log
 from protocol.messages import Certificate, Renewal
@@ -32,13 +32,8 @@ LOOK_EVERY_S = 6 * 3600.0
 UNSYNCHRONISED_PAUSE_S = 60.0
 ASK_PAUSE_FIRST_S = 5.0
 ASK_PAUSE_MAX_S = 3600.0
-OPENSSL_TIMEOUT_S = 60.0
 ANSWERS_MAX = 4
 FAULT = "certificate_expiring"
-
-
-class Unavailable(Exception):
-    """A step could not be done; the text says why and holds no key."""
 
 
 class CertificateKeeper:
@@ -124,18 +119,18 @@ class CertificateKeeper:
         return float(min(ASK_PAUSE_MAX_S, ASK_PAUSE_FIRST_S * 2 ** min(self._asked - 1, 10)))
 
     def _ends_within(self, seconds: int) -> bool:
-        command = ["x509", "-in", str(self._identity), "-noout", "-checkend", str(seconds)]
-        code, _, said = _openssl(command)
+        command = ("x509", "-in", str(self._identity), "-noout", "-checkend", str(seconds))
+        code, _, said = openssl(*command)
         if code not in (0, 1) or b"Certificate will" not in said:
             raise Unavailable(f"{self._identity}: its certificate cannot be read")
         return code == 1
 
     def _request(self) -> bytes:
         if not self._new_key.exists():
-            curve = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]
-            replace_file(self._new_key, _done(["genpkey", *curve]), SECRET_MODE)
-        subject = ["-subj", f"/CN={self._post}", "-outform", "DER", "-sha256"]
-        return _done(["req", "-new", "-key", str(self._new_key), *subject])
+            curve = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+            replace_file(self._new_key, openssl_output("genpkey", *curve), SECRET_MODE)
+        subject = ("-subj", f"/CN={self._post}", "-outform", "DER", "-sha256")
+        return openssl_output("req", "-new", "-key", str(self._new_key), *subject)
 
     def _install(self, answer: Certificate) -> float:
         try:
@@ -150,8 +145,8 @@ class CertificateKeeper:
         try:
             # Refuses a certificate that is not for our key.
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(candidate)
-            purpose = ["-purpose", "sslclient", "-no_check_time"]
-            _done(["verify", "-CAfile", str(self._ca), *purpose, str(candidate)])
+            purpose = ("-purpose", "sslclient", "-no_check_time")
+            openssl_output("verify", "-CAfile", str(self._ca), *purpose, str(candidate))
             replace_file(previous_of(self._identity), self._identity.read_bytes(), SECRET_MODE)
             replace_file(self._identity, whole, SECRET_MODE)
             self._new_key.unlink()
@@ -169,28 +164,3 @@ class Renewed:
 def previous_of(identity: Path) -> Path:
     """Where the certificate before this one is kept."""
     return identity.with_name(identity.name + ".previous")
-
-
-def _openssl(arguments: list[str]) -> tuple[int, bytes, bytes]:
-    """Exit code, output, and output with what it said."""
-    try:
-        done = subprocess.run(
-            ["openssl", *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=OPENSSL_TIMEOUT_S,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise Unavailable("the program openssl is missing: apt-get install openssl") from None
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"openssl {arguments[0]} took over {OPENSSL_TIMEOUT_S:.0f} s") from None
-    return done.returncode, done.stdout, done.stdout + done.stderr
-
-
-def _done(arguments: list[str]) -> bytes:
-    code, output, _ = _openssl(arguments)
-    if code != 0:
-        # Without what it said: nobody knows what of a key that holds.
-        raise Unavailable(f"openssl {arguments[0]} failed")
-    return output

@@ -50,6 +50,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--settings", type=Path, help="of a post: TOML that is added to its settings"
     )
     provision.add_argument(
+        "--network", type=Path, help="of a post: TOML that says how its card reaches the network"
+    )
+    provision.add_argument(
         "--may", dest="console_role", choices=("operator", "technician", "viewer"),
         help="of a console: what it may command (viewer: nothing)",
     )  # fmt: skip
@@ -149,7 +152,7 @@ def _with_register(options: argparse.Namespace) -> int:
 def _provision(authority: Authority, settings: GatewayFile, options: argparse.Namespace) -> int:
     identities = _wanted(options)
     out = options.out or Path(f"{options.id}.kentongan")
-    extra = _settings_of_post(settings, options) if options.role == "post" else ""
+    extra = _files_of_post(settings, options) if options.role == "post" else {}
     # Before a certificate is made, and another revoked for it.
     if out.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
         raise _Wrong(f"--out {out}: it cannot be written there")
@@ -188,7 +191,7 @@ def _wanted(options: argparse.Namespace) -> list[Identity]:
 
 
 _ONLY_OF = {
-    "post": ("lat", "lon", "kelurahan", "url", "settings"),
+    "post": ("lat", "lon", "kelurahan", "url", "settings", "network"),
     "console": ("console_role",),
     "gateway": (),
     "broker": ("host",),
@@ -215,6 +218,18 @@ def _refuse_strangers(options: argparse.Namespace) -> None:
                 json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
         except (msgspec.ValidationError, ValueError) as error:
             raise _Wrong(f"--{name} {value!r}: {error}") from None
+
+
+def _files_of_post(settings: GatewayFile, options: argparse.Namespace) -> dict[str, str]:
+    """What goes into a post's bundle beside its identity."""
+    files = {"post.toml": _settings_of_post(settings, options)}
+    if options.network is not None:
+        from process.network import NetworkFile
+        from process.settings import read_settings
+
+        read_settings(options.network, NetworkFile)  # its mistakes are said here, not at the wall
+        files["network.toml"] = options.network.read_text(encoding="utf-8")
+    return files
 
 
 def _settings_of_post(settings: GatewayFile, options: argparse.Namespace) -> str:
@@ -254,7 +269,12 @@ def _settings_of_post(settings: GatewayFile, options: argparse.Namespace) -> str
 
 
 def _write_bundle(
-    authority: Authority, role: str, name: str, issued: list[Issued], settings: str, out: Path
+    authority: Authority,
+    role: str,
+    name: str,
+    issued: list[Issued],
+    extra: dict[str, str],
+    out: Path,
 ) -> None:
     from process.bundle import pack
     from process.files import SECRET_MODE, replace_file
@@ -265,8 +285,7 @@ def _write_bundle(
             files[f"{one.name.rpartition('-')[2]}.pem"] = one.whole
     else:
         files["broker.pem" if role == "broker" else "identity.pem"] = issued[0].whole
-    if settings:
-        files["post.toml"] = settings
+    files |= extra
     try:
         replace_file(out, pack(role, name, files), SECRET_MODE)
     except OSError as error:
@@ -282,7 +301,7 @@ def _renew(authority: Authority, settings: GatewayFile, options: argparse.Namesp
         raise _Wrong("a post renews its own certificate; for a new card: provision post")
     issued = [authority.renew(one.identity.name, _wall_ms()) for one in standings]
     out = options.out or Path(f"{options.id}.kentongan")
-    _write_bundle(authority, role, options.id, issued, "", out)
+    _write_bundle(authority, role, options.id, issued, {}, out)
     _print(f"wrote {out}, with its private key: take it there, then delete it here")
     return DONE
 

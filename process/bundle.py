@@ -29,6 +29,10 @@ class BundleError(Exception):
     """The bundle cannot be used; the text says why."""
 
 
+class BundleForAnother(BundleError):
+    """It is whole, and made for another role."""
+
+
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """The file as it is written, JSON. `name` is the identity, `role` what it may be."""
 
@@ -71,7 +75,7 @@ def read_bundle(path: Path, role: str) -> Bundle:
     if bundle.sha256 != _digest(bundle.role, bundle.name, bundle.files):
         raise BundleError(f"{path}: its checksum is wrong: it was changed; copy it again")
     if bundle.role != role:
-        raise BundleError(f"{path}: this bundle is for a {bundle.role}, not for a {role}")
+        raise BundleForAnother(f"{path}: this bundle is for a {bundle.role}, not for a {role}")
     return bundle
 
 

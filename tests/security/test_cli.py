@@ -44,6 +44,20 @@ def test_every_role_gets_a_bundle_with_what_it_needs(config: str, tmp_path: Path
         assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_how_its_card_reaches_the_network_goes_into_a_posts_bundle(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = tmp_path / "network.toml"
+    wanted = ["provision", "post", "mlg-rw01", *PLACE, "--network", str(network)]
+    network.write_text('[wifi]\nssid = "pos"\npassword = "short"')
+    assert main([*wanted, "--config", config]) == 2
+    assert "[wifi] password" in capsys.readouterr().err
+    network.write_text('[wifi]\nssid = "pos"\npassword = "long enough"')
+    assert main([*wanted, "--config", config]) == 0
+    bundle = read_bundle(tmp_path / "mlg-rw01.kentongan", "post")
+    assert bundle.files["network.toml"] == network.read_text()
+
+
 def test_the_list_shows_everybody(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     name = ("--name", "Pos RW 01", "--kelurahan", "Dinoyo")
     main(["provision", "post", "mlg-rw01", *PLACE, *name, "--config", config])

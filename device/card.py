@@ -1,0 +1,462 @@
+"""The card at each start: takes a bundle from the boot partition, and lays what the post runs by.
+
+`first_boot.py` decides. The root is read-only, so all that makes this card this post lies on the
+data partition and is laid anew into memory at each start: settings, host name, network, who may
+log in. One file, `standing.json`, says which identity counts; it is replaced as a whole, and only
+after everything that it names is on the disk. Whatever fails, the post starts with what it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from device.first_boot import (
+    REASON_FILE,
+    Candidate,
+    Code,
+    Decision,
+    Standing,
+    decide,
+    is_candidate,
+    pattern,
+    reason_text,
+)
+from device.openssl import Unavailable, openssl, openssl_output
+from device.settings import HardwareSettings, LampSettings, PostFile
+from process.bundle import (
+    BUNDLE_BYTES_MAX,
+    HERE,
+    Bundle,
+    BundleError,
+    BundleForAnother,
+    read_bundle,
+)
+from process.files import PUBLIC_MODE, SECRET_MODE, replace_file, sync_directory
+from process.log import log
+from process.network import NetworkFile, keyfiles
+from process.settings import SettingsError, read_settings
+
+USER = "kentongan"
+NEEDED = ("ca.pem", "identity.pem", "post.toml")
+KNOWN = (*NEEDED, "network.toml")
+# Candidates beyond are not looked at: two different ones are too many already.
+CANDIDATES_MAX = 8
+# Outboxes of posts that this card was before.
+SET_ASIDE_MAX = 4
+MOUNT_TIMEOUT_S = 30.0
+
+
+class CardStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What this start found, for the lamp: in memory, below `run`."""
+
+    post: str | None
+    code: Code | None
+    why: str
+    lamp: LampSettings = LampSettings()
+    hardware: HardwareSettings = HardwareSettings()
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things lie on a card; below another root in a test."""
+
+    root: Path = Path("/")
+
+    @property
+    def boot(self) -> Path:
+        """The FAT partition, which a laptop can read."""
+        return self.root / "boot/firmware"
+
+    @property
+    def card(self) -> Path:
+        """Root's part of the data partition."""
+        return self.root / "data/card"
+
+    @property
+    def state(self) -> Path:
+        """The service's part of the data partition."""
+        return self.root / "var/lib/kentongan"
+
+    @property
+    def settings(self) -> Path:
+        """Where the service reads its settings."""
+        return self.root / "etc/kentongan/post.toml"
+
+    @property
+    def run(self) -> Path:
+        """This start's findings, in memory."""
+        return self.root / "run/kentongan-card"
+
+    @property
+    def keyfiles(self) -> Path:
+        """NetworkManager's connections, in memory."""
+        return self.root / "run/NetworkManager/system-connections"
+
+    @property
+    def time(self) -> Path:
+        """The time servers, in memory."""
+        return self.root / "run/systemd/timesyncd.conf.d/kentongan.conf"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this is the machine itself."""
+        return self.root == Path("/")
+
+
+class Card:
+    """One card. `start` is all that happens at a start."""
+
+    def __init__(self, places: Places) -> None:
+        """Take the places; touches nothing."""
+        self._places = places
+        self._lamp = LampSettings()
+        self._hardware = HardwareSettings()
+
+    def start(self) -> int:
+        """Look, decide, carry out, lay; 0 when the post can run, 1 when the lamp has a code."""
+        standing = self._standing()
+        decision = decide(self._look(), standing)
+        if decision.take is not None:
+            try:
+                standing = self._take(decision.take, standing, is_other=decision.is_other)
+            except OSError as error:
+                why = f"{error.filename or self._places.card}: {error.strerror or error}"
+                decision = Decision(code="card_failing", why=why)
+        self._tell(decision, standing)
+        if standing is not None:
+            try:
+                self._lay(standing)
+            except (OSError, SettingsError) as error:
+                log("card_not_laid", level="error", post=standing.post, why=error)
+                return 1
+        status = CardStatus(
+            post=None if standing is None else standing.post,
+            code=decision.code,
+            why=decision.why,
+            lamp=self._lamp,
+            hardware=self._hardware,
+        )
+        self._places.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+        replace_file(self._places.run / "status.json", msgspec.json.encode(status), PUBLIC_MODE)
+        return 0 if standing is not None else 1
+
+    # --- looking -----------------------------------------------------------------------------
+
+    def _standing(self) -> Standing | None:
+        path = self._places.card / "standing.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Standing)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError, ValueError) as error:
+            log("card_identity_unreadable", level="error", path=path, why=error)
+            return None
+
+    def _look(self) -> list[Candidate]:
+        try:
+            names = sorted(path.name for path in self._places.boot.iterdir() if path.is_file())
+        except OSError as error:
+            log("boot_partition_unreadable", level="error", why=error)
+            return []
+        return [
+            self._examine(self._places.boot / name)
+            for name in [name for name in names if is_candidate(name)][:CANDIDATES_MAX]
+        ]
+
+    def _examine(self, path: Path) -> Candidate:
+        """Read a file as a bundle and look at it as a whole."""
+        digest = ""
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.sha256(file.read(BUNDLE_BYTES_MAX + 1)).hexdigest()
+            bundle = read_bundle(path, "post")
+        except BundleForAnother as error:
+            return Candidate(path.name, digest, wrong=("unfit", str(error)))
+        except (OSError, BundleError) as error:
+            return Candidate(path.name, digest, wrong=("damaged", str(error)))
+        wrong = self._unfit(bundle) or self._wrong_inside(bundle)
+        if wrong is not None:
+            return Candidate(path.name, digest, wrong=wrong)
+        return Candidate(path.name, digest, bundle)
+
+    def _unfit(self, bundle: Bundle) -> tuple[Code, str] | None:
+        missing = [name for name in NEEDED if name not in bundle.files]
+        strange = [name for name in bundle.files if name not in KNOWN]
+        if missing:
+            return "unfit", f"{bundle.name}: {', '.join(missing)} is missing"
+        if strange:
+            return "unfit", f"{bundle.name}: {', '.join(strange)} is not known here"
+        return None
+
+    def _wrong_inside(self, bundle: Bundle) -> tuple[Code, str] | None:
+        with self._unpacked(bundle) as directory:
+            try:
+                settings = read_settings(directory / "post.toml", PostFile)
+            except SettingsError as error:
+                return "settings_wrong", _without(directory, "; ".join(error.problems))
+            # From here the wires are known, so that a code shows on the lamp that is fitted.
+            self._lamp, self._hardware = settings.lamp, settings.hardware
+            if settings.post_id != bundle.name:
+                return "settings_wrong", f"post_id is {settings.post_id}, the bundle {bundle.name}"
+            wrong = _certificate_wrong(directory, bundle.name)
+            if wrong is not None:
+                return "identity_wrong", wrong
+            if "network.toml" in bundle.files:
+                try:
+                    read_settings(directory / "network.toml", NetworkFile)
+                except SettingsError as error:
+                    return "network_wrong", _without(directory, "; ".join(error.problems))
+        return None
+
+    @contextlib.contextmanager
+    def _unpacked(self, bundle: Bundle) -> Iterator[Path]:
+        """The bundle's files in memory, for the programs that read files."""
+        self._places.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+        with tempfile.TemporaryDirectory(dir=self._places.run) as name:
+            directory = Path(name)
+            for file, text in bundle.files.items():
+                (directory / file).write_text(text.replace(HERE, name), encoding="utf-8")
+            yield directory
+
+    # --- carrying out ------------------------------------------------------------------------
+
+    def _take(self, candidate: Candidate, was: Standing | None, *, is_other: bool) -> Standing:
+        """Bring an identity onto the data partition; after a power cut anywhere, do it again."""
+        bundle = candidate.bundle
+        assert bundle is not None  # by decide()
+        mine, theirs = self._directories(candidate.digest)
+        mine.mkdir(parents=True, exist_ok=True, mode=0o700)
+        theirs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._give(theirs)
+        for name in ("ca.pem", "identity.pem"):
+            replace_file(theirs / name, bundle.files[name].encode(), SECRET_MODE)
+            self._give(theirs / name)
+        settings = bundle.files["post.toml"].replace(HERE, str(theirs))
+        replace_file(mine / "post.toml", settings.encode(), SECRET_MODE)
+        network = bundle.files.get("network.toml", "")
+        replace_file(mine / "network.toml", network.encode(), SECRET_MODE)
+        for directory in (self._places.card, self._places.state):
+            sync_directory(directory)
+        if is_other and was is not None:
+            self._set_outbox_aside(was)
+        standing = Standing(post=bundle.name, digest=candidate.digest)
+        content = msgspec.json.encode(standing) + b"\n"
+        replace_file(self._places.card / "standing.json", content, SECRET_MODE)
+        log("card_took_identity", post=bundle.name, file=candidate.file, other=is_other)
+        return standing
+
+    def _directories(self, digest: str) -> tuple[Path, Path]:
+        """Root's and the service's directory of one identity."""
+        name = f"identity-{digest[:16]}"
+        return self._places.card / name, self._places.state / name
+
+    def _set_outbox_aside(self, was: Standing) -> None:
+        """Alarms of the post that it was go out under no other name; nor are they lost."""
+        kept = self._places.state / "set-aside"
+        kept.mkdir(exist_ok=True, mode=0o700)
+        self._give(kept)
+        for path in sorted(self._places.state.glob("post.db*")):
+            if not path.name.endswith(".lock"):
+                path.replace(kept / f"{was.post}-{was.digest[:16]}-{path.name}")
+        sync_directory(kept)
+        boxes = sorted(kept.glob("*-post.db"), key=lambda path: path.stat().st_mtime_ns)
+        for box in boxes[:-SET_ASIDE_MAX]:
+            for part in kept.glob(f"{box.name}*"):
+                part.unlink()
+
+    def _tell(self, decision: Decision, standing: Standing | None) -> None:
+        """Wipe what was taken, write or remove the reason; a FAT that refuses is only logged."""
+        boot = self._places.boot
+        reason = boot / REASON_FILE
+        text = b""
+        if decision.code is not None:
+            text = reason_text(decision.code, decision.why, standing).encode()
+            log("card_code", level="warning", code=decision.code, why=decision.why)
+        try:
+            was = reason.read_bytes() if reason.exists() else b""
+            if not decision.wipe and text == was:
+                return
+            with self._writable_boot():
+                for name in decision.wipe:
+                    wipe(boot / name)
+                    log("bundle_wiped", file=name)
+                if text:
+                    replace_file(reason, text, PUBLIC_MODE)
+                elif was:
+                    reason.unlink()
+                sync_directory(boot)
+        except OSError as error:
+            log("boot_partition_not_written", level="error", why=error)
+
+    @contextlib.contextmanager
+    def _writable_boot(self) -> Iterator[None]:
+        """The boot partition can be written only while something is written to it."""
+        if not self._places.is_running:
+            yield
+            return
+        _remount(self._places.boot, "rw")
+        try:
+            yield
+        finally:
+            _remount(self._places.boot, "ro")
+
+    # --- laying ------------------------------------------------------------------------------
+
+    def _lay(self, standing: Standing) -> None:
+        """Put into memory what the post runs by.
+
+        Raises:
+            OSError: the data partition cannot be read, or memory is full.
+            SettingsError: what was good when it was taken is so no more.
+        """
+        places = self._places
+        mine, _ = self._directories(standing.digest)
+        settings = (mine / "post.toml").read_bytes()
+        places.settings.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(places.settings, settings, 0o640)
+        if places.is_running:
+            os.chown(places.settings, 0, pwd.getpwnam(USER).pw_gid)
+        self._lay_network(read_settings(mine / "network.toml", NetworkFile))
+        self._name_host(standing.post)
+        self._forget_others(standing)
+
+    def _lay_network(self, network: NetworkFile) -> None:
+        places = self._places
+        places.keyfiles.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name, text in keyfiles(network).items():
+            replace_file(places.keyfiles / name, text.encode(), SECRET_MODE)
+        places.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+        if network.ssh is not None:
+            keys = "".join(f"{key}\n" for key in network.ssh.keys)
+            replace_file(places.run / "authorized_keys", keys.encode(), SECRET_MODE)
+        if network.time is not None:
+            places.time.parent.mkdir(parents=True, exist_ok=True)
+            text = f"[Time]\nNTP={network.time.server}\n"
+            replace_file(places.time, text.encode(), PUBLIC_MODE)
+
+    def _name_host(self, post: str) -> None:
+        name = post[:63].rstrip("-")
+        path = self._places.root / "etc/hostname"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, f"{name}\n".encode(), PUBLIC_MODE)
+        if self._places.is_running:
+            socket.sethostname(name)
+
+    def _forget_others(self, standing: Standing) -> None:
+        """Keys of an identity that this card has no more."""
+        keep = {path.name for path in self._directories(standing.digest)}
+        for directory in (self._places.card, self._places.state):
+            for path in directory.glob("identity-*"):
+                if path.name not in keep:
+                    shutil.rmtree(path)
+                    log("identity_forgotten", path=path)
+
+    def _give(self, path: Path) -> None:
+        if self._places.is_running:
+            user = pwd.getpwnam(USER)
+            os.chown(path, user.pw_uid, user.pw_gid)
+
+
+def wipe(path: Path) -> None:
+    """Overwrite and remove a file. On flash that is no guarantee: the controller may keep copies.
+
+    Raises:
+        OSError: it could not be done.
+    """
+    with path.open("r+b") as file:
+        left = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        while left > 0:
+            left -= file.write(bytes(min(left, 65_536)))
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()
+
+
+def blink(places: Places) -> int:
+    """Show the code of this start on the lamp until somebody switches off; the exit code."""
+    from hardware.lamp import Lamp
+    from hardware.pins import PinsUnavailable, open_pins
+
+    try:
+        content = (places.run / "status.json").read_bytes()
+        status = msgspec.json.decode(content, type=CardStatus)
+    except (OSError, msgspec.MsgspecError) as error:
+        log("card_status_unreadable", level="error", why=error)
+        return 1
+    if status.code is None:
+        return 0
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        pins = open_pins(status.hardware.pins, status.hardware.chip)
+        lamp = Lamp(pins, status.lamp.red, status.lamp.green, status.lamp.blue)
+    except PinsUnavailable as error:
+        log("lamp_unavailable", level="error", code=status.code, why=error)
+        return 1
+    log("service_code", level="warning", code=status.code, why=status.why)
+    lamp.show(pattern(status.code))
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    lamp.close()
+    pins.close()
+    return 0
+
+
+def _certificate_wrong(directory: Path, name: str) -> str | None:
+    """Why certificate, key, authority and name do not belong together; no date is asked, because
+    the clock of a new card is not set.
+    """
+    ca, identity = directory / "ca.pem", directory / "identity.pem"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(identity)
+    except (ssl.SSLError, OSError):
+        return "identity.pem: no certificate with its own key"
+    try:
+        purpose = ("-purpose", "sslclient", "-no_check_time")
+        code, _, _ = openssl("verify", "-CAfile", str(ca), *purpose, str(identity))
+        if code != 0:
+            return "identity.pem: not a client's certificate of the authority in ca.pem"
+        shown = ("-noout", "-subject", "-nameopt", "RFC2253,sep_comma_plus")
+        subject = openssl_output("x509", "-in", str(identity), *shown).decode("utf-8", "replace")
+    except Unavailable as error:
+        return str(error)
+    names = [
+        part.removeprefix("CN=")
+        for part in subject.strip().removeprefix("subject=").split(",")
+        if part.startswith("CN=")
+    ]
+    if names != [name]:
+        return f"identity.pem: a certificate of {', '.join(names) or 'nobody'}, not of {name}"
+    return None
+
+
+def _without(directory: Path, text: str) -> str:
+    return text.replace(f"{directory}/", "")
+
+
+def _remount(path: Path, how: str) -> None:
+    try:
+        done = subprocess.run(
+            ["mount", "-o", f"remount,{how}", str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=MOUNT_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(None, "mount does not end", str(path)) from None
+    if done.returncode != 0:
+        raise OSError(None, done.stderr.strip() or "mount failed", str(path))
