@@ -559,11 +559,12 @@ class Post:
         for track in self._tracks.values():
             if track.told is track.held or track.untold_since_us is None:
                 continue
-            if disk_faulty:
-                self._tell(track, now)
-            elif now.uptime_us - track.untold_since_us >= DISK_PATIENCE_US:
+            if not disk_faulty:
+                if now.uptime_us - track.untold_since_us < DISK_PATIENCE_US:
+                    continue
                 self._set_fault("disk_hanging", True, now)
-                self._tell(track, now)
+            self._log("alarm_told_from_memory", level="warning", alarm_id=track.held.alarm_id)
+            self._tell(track, now)
 
     # --- presses ---------------------------------------------------------------------------
 
@@ -635,13 +636,18 @@ class Post:
         self._dirty.add(held.alarm_id)
         if held.is_call:
             self._record(now, "raised", held.alarm_id)
-            self._log("alarm_raised", alarm=held.alarm_id, follows=held.alarm.follows)
+            self._log(
+                "alarm_raised",
+                alarm_id=held.alarm_id,
+                presses_ms=",".join(map(str, held.alarm.presses_ms)),
+                follows=held.alarm.follows,
+            )
 
     def _repeat(self, track: Track, at_us: int, now: Now) -> None:
         same_boot = track.held.alarm.boot_id == self._boot_id
         self._change(track, repeat(track.held, at_us // 1000 if same_boot else None), now)
         self._record(now, "repeat", track.held.alarm_id)
-        self._log("alarm_repeated", alarm=track.held.alarm_id, repeats=track.held.repeats)
+        self._log("alarm_repeated", alarm_id=track.held.alarm_id, repeats=track.held.repeats)
 
     def _cancel_signals(self, signals: list[ContactSignal], now: Now) -> None:
         for signal in signals:
@@ -658,7 +664,7 @@ class Post:
         self._effects.append(Click())
         self._change(track, request_cancel(track.held, timestamp(now.wall_ms)), now)
         self._record(now, "cancel_requested", track.held.alarm_id)
-        self._log("cancel_requested", alarm=track.held.alarm_id)
+        self._log("cancel_requested", alarm_id=track.held.alarm_id)
 
     def _raise_excess(self, now: Now) -> None:
         """Calls that came too late to be seen become an alarm of their own, in one write."""
@@ -767,7 +773,7 @@ class Post:
         self._selftest.alarm_id = alarm.alarm_id
         self._report = None
         self._record(now, "selftest", f"{circuit} {alarm.alarm_id}")
-        self._log("selftest", alarm=alarm.alarm_id, circuit=circuit)
+        self._log("selftest", alarm_id=alarm.alarm_id, circuit=circuit)
         self._add(Held(alarm=alarm), now)
 
     def _selftest_on_disk(self, track: Track, now: Now) -> None:
@@ -793,7 +799,7 @@ class Post:
             answered_ms=(now.uptime_us - raised_us) // 1000 if is_ours else None,
         )
         self._report = report, self._beat + 1
-        self._log("selftest_answered", alarm=alarm.alarm_id, lamp=report.lamp)
+        self._log("selftest_answered", alarm_id=alarm.alarm_id, lamp=report.lamp)
 
     def _deaf_at_us(self, track: Track) -> int | None:
         """When it is clear that the gateway does not take this alarm, though we are connected."""
@@ -839,7 +845,7 @@ class Post:
             self._foreign.pop(alarm_id, None)
             if self._link is not None:
                 track.offer_at_us = now.uptime_us
-            self._log("alarm_loaded", alarm=alarm_id, state=track.held.state)
+            self._log("alarm_loaded", alarm_id=alarm_id, state=track.held.state)
 
     def _stop(self, now: Now) -> None:
         """The process ends as asked: a sound that it cuts short does not come again."""
@@ -906,6 +912,7 @@ class Post:
             track = self._tracks.get(held.alarm_id)
             if track is not None and track.held is held:
                 track.on_disk = True
+                self._log("alarm_committed", alarm_id=held.alarm_id, state=held.state)
                 self._selftest_on_disk(track, now)
                 self._tell(track, now)
 
@@ -956,7 +963,7 @@ class Post:
                 self._dirty.discard(track.held.alarm_id)
                 if track.held.alarm_id in self._stored:
                     self._deleted.add(track.held.alarm_id)
-                self._log("alarm_forgotten", alarm=track.held.alarm_id)
+                self._log("alarm_forgotten", alarm_id=track.held.alarm_id)
 
     # --- the link --------------------------------------------------------------------------
 
@@ -1022,13 +1029,15 @@ class Post:
                 self._change(track, learn(track.held, track.listed), now)
                 if track.held is not before:
                     self._record(now, track.held.state, track.held.alarm_id)
-                    self._log("alarm_state", alarm=track.held.alarm_id, state=track.held.state)
+                    self._log("alarm_state", alarm_id=track.held.alarm_id, state=track.held.state)
                     if not track.held.is_call:
                         self._selftest_answered(track, now)
                     elif track.held.over and not self._open_calls():
                         self._counter.call_over()
             if self._is_listed(track):
                 track.offer_at_us = None
+                if not was_listed:
+                    self._log("alarm_listed", alarm_id=track.held.alarm_id)
             elif was_listed:
                 track.unlisted_since_us = now.uptime_us
                 track.attempts, track.offer_at_us = 0, now.uptime_us
@@ -1076,7 +1085,9 @@ class Post:
             if alarm.boot_id == self._boot_id:
                 alarm = msgspec.structs.replace(alarm, sent_uptime_ms=now.uptime_us // 1000)
             self._publish("alarms", alarm, expiry_s=math.ceil(pause_s))
-            self._log("alarm_offered", alarm=alarm.alarm_id, attempt=track.attempts)
+            # The 1st, 2nd, 4th, 8th, ...: a gateway may be away for weeks.
+            if track.attempts.bit_count() == 1:
+                self._log("alarm_offered", alarm_id=alarm.alarm_id, attempt=track.attempts)
 
     def _is_listed(self, track: Track) -> bool:
         """The receipt: all that is told stands in the latest document of this connection."""
@@ -1196,7 +1207,7 @@ class Post:
                 continue
             self._sounding = track.held.alarm_id
             self._effects.append(Sound(track.held.alarm_id))
-            self._log("buzzer_sounds", alarm=track.held.alarm_id)
+            self._log("buzzer_sounds", alarm_id=track.held.alarm_id)
             return
 
     def _sounded(self, alarm_id: str, now: Now) -> None:
@@ -1207,6 +1218,7 @@ class Post:
         if track is not None:
             self._change(track, msgspec.structs.replace(track.held, sound="sounded"), now)
             self._record(now, "sounded", alarm_id)
+            self._log("buzzer_sounded", alarm_id=alarm_id)
             self._unsaid = alarm_id, now.uptime_us, self._beat + 1
 
     def _latest_sound(self) -> SoundedMessage | None:

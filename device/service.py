@@ -58,7 +58,7 @@ from process.link import (
     TlsFiles,
     Will,
 )
-from process.log import log
+from process.log import begin, log, write_line
 from process.loop import run as run_loop
 from process.loop import stop_on_signals
 from process.notify import Notifier
@@ -328,8 +328,8 @@ class Service:
                 self._buzzer.sound(ACKNOWLEDGED, lambda: self._deliver_surely(Sounded(alarm_id)))
             case Drop(_, reason):
                 self._link.drop(reason)
-            case Log(event, level, fields):
-                log(event, level=level, **fields)
+            case Log():
+                write_line(effect)
 
     # --- what must not die in silence ------------------------------------------------------
 
@@ -468,6 +468,7 @@ def _link_settings(post_id: str, mqtt: MqttSettings) -> LinkSettings:
 
 def run(settings: PostFile) -> int:
     """Be the post; when a thread has died, start the whole process anew."""
+    begin("post", settings.log.format)
     code = Service(settings).run()
     if code == EXIT_RESTART:
         time.sleep(1.0)

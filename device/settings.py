@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from process.settings import FilePath, MqttUrl, require_tls_fits
+from process.settings import FilePath, LogSettings, MqttUrl, require_tls_fits
 from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
 from protocol.values import Latitude, Longitude, PostId
 
@@ -139,6 +139,7 @@ class PostFile(Table, frozen=True):
     mains: MainsSettings = MainsSettings()
     hardware: HardwareSettings = HardwareSettings()
     store: StoreSettings = StoreSettings()
+    log: LogSettings = LogSettings()
 
     def __post_init__(self) -> None:
         """Refuse one pin for two things, defaults included."""

@@ -23,7 +23,11 @@ NOBODY = "?"  # one who did not get so far as to say a name
 # What journald may put before a line. Nothing else may stand there: an attacker chooses topics.
 _BEFORE = r"(?:(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\S+) \S+ [^\s:\[]+(?:\[\d+\])?: )?"
 _BROKER = re.compile(_BEFORE + r"\d{9,11}: (?P<said>.*)")
-_GATEWAY = re.compile(_BEFORE + r"at=\S+ level=\w+ event=(?P<event>\w+)(?P<fields>.*)")
+_GATEWAY = re.compile(
+    _BEFORE + r"at=\S+(?: part=\w+)? level=\w+ event=(?P<event>\w+)(?P<fields>.*)"
+)
+# The same line where [log] format = "json".
+_GATEWAY_JSON = re.compile(_BEFORE + r'(?P<line>\{"at": ".*\})\s*\Z')
 _FIELD = re.compile(r' (\w+)=("(?:[^"\\]|\\.)*"|\S*)')
 _DENIED = re.compile(r"Denied PUBLISH from (\S+) \(")
 _SUBSCRIBED = re.compile(r"(\S+) [012] (\S+)\Z")
@@ -82,6 +86,9 @@ class Attempts:
         """Count what a line tells; most tell nothing."""
         if (ours := _GATEWAY.match(line)) is not None:
             self._gateway(ours["event"], _fields(ours["fields"]))
+        elif (ours := _GATEWAY_JSON.match(line)) is not None:
+            fields = _object(ours["line"])
+            self._gateway(fields.get("event", ""), fields)
         elif (theirs := _BROKER.match(line.rstrip("\n"))) is not None:
             self._broker(theirs["said"])
 
@@ -149,6 +156,13 @@ class Attempts:
 
 def _fields(text: str) -> dict[str, str]:
     return {name: _plain(value) for name, value in _FIELD.findall(text)}
+
+
+def _object(text: str) -> dict[str, str]:
+    try:
+        return {name: str(value) for name, value in json.loads(text).items()}
+    except (ValueError, RecursionError):
+        return {}  # not as our log writes it
 
 
 def _plain(value: str) -> str:

@@ -1,11 +1,12 @@
-"""Looks up alarms in the journal for their result cards: reads only, beside a running gateway or
-without one. It never writes, and takes no lock that a commit would wait for.
+"""Looks up alarms in the journal for their cards and traces: reads only, beside a running gateway
+or without one. It never writes, and takes no lock that a commit would wait for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,7 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from gateway.journal import JournalUnusable, file_of
-from gateway.record import AlarmRecord
+from gateway.record import AlarmRecord, HistoryRow
+from process.database import set_aside_before
 from process.log import masked
 
 CANDIDATES_MAX = 10
@@ -24,6 +26,71 @@ _OF_POST = sa.text(
     "SELECT body FROM alarms WHERE post = :post AND raised_ms >= :since_ms"
     " ORDER BY raised_ms DESC LIMIT 1"
 )
+_HISTORY = sa.text('SELECT at, what, "by" FROM history WHERE alarm_id = :alarm_id ORDER BY n')
+_JOURNAL_ID = sa.text("SELECT value FROM meta WHERE key = 'journal_id'")
+_LETTERS = frozenset("0123456789abcdef-")
+
+
+class NotOne(Exception):
+    """No alarm is meant, or several are; the text says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """An alarm as it stands, and every transition of it in the order of its commit."""
+
+    alarm: AlarmRecord
+    history: tuple[HistoryRow, ...]
+    journal_id: str
+
+
+def alarm_like(url: str, text: str) -> AlarmRecord:
+    """The one alarm whose id is this or begins so.
+
+    Raises:
+        NotOne: it is no such id, there is no such alarm, or there are several.
+        JournalUnusable: the journal cannot be read.
+    """
+    beginning = text.strip().lower()
+    if not beginning or not _LETTERS.issuperset(beginning):
+        raise NotOne(
+            f"{text!r} is no alarm's id nor the beginning of one: hexadecimal digits and '-',"
+            " such as 5f2c91d0"
+        )
+    found = alarms_like(url, beginning)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise NotOne(
+            f"no alarm in the journal has an id that begins with {text!r}{_elsewhere(url)}"
+        )
+    shown = [f"  {one.alarm_id}  {one.post} {one.raised.at}" for one in found[:CANDIDATES_MAX]]
+    raise NotOne("\n".join([f"several alarms' ids begin with {text!r}:", *shown]))
+
+
+def life_of(url: str, text: str) -> Life:
+    """The life of the one alarm whose id is this or begins so.
+
+    Raises:
+        NotOne: as `alarm_like`.
+        JournalUnusable: the journal cannot be read.
+    """
+    alarm = alarm_like(url, text)
+    with _reading(url) as connection:
+        rows = connection.execute(_HISTORY, {"alarm_id": alarm.alarm_id})
+        history = tuple(HistoryRow(alarm.alarm_id, row.at, row.what, row.by) for row in rows)
+        journal_id = connection.execute(_JOURNAL_ID).scalar_one()
+    return Life(alarm, history, str(journal_id))
+
+
+def _elsewhere(url: str) -> str:
+    """Journals that were set aside beside this one, where it may be."""
+    path = file_of(url)
+    asides = [] if path is None else set_aside_before(path)
+    if not asides:
+        return ""
+    names = "".join(f"\n  --journal {one}" for one in asides[-CANDIDATES_MAX:])
+    return f"; a journal was set aside here, look there with:{names}"
 
 
 def alarms_like(url: str, beginning: str) -> list[AlarmRecord]:
@@ -32,8 +99,6 @@ def alarms_like(url: str, beginning: str) -> list[AlarmRecord]:
     Raises:
         JournalUnusable: the journal cannot be read.
     """
-    if not beginning or any(letter not in "0123456789abcdef-" for letter in beginning):
-        return []
     with _reading(url) as connection:
         found = connection.execute(_BY_ID, {"like": f"{beginning}%", "most": CANDIDATES_MAX + 1})
         return _records(found)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway import lives, provisioning, walk_test
+from gateway import lives, provisioning, trace, walk_test
 from process import doctor, install
 from process.terminal import speaking
 
@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return lives.run(options)
         if options.command in walk_test.COMMANDS:
             return walk_test.run(options)
+        if options.command in trace.COMMANDS:
+            return trace.run(options)
         if options.command == "doctor":
             from gateway.doctor import examine
 
@@ -60,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     provisioning.add_commands(commands)
     lives.add_commands(commands)
     walk_test.add_commands(commands)
+    trace.add_commands(commands)
     return parser
 
 

@@ -46,6 +46,7 @@ from protocol.messages import (
     Command,
     CommandAnswer,
     Health,
+    HeldAlarm,
     Location,
     MccAlarm,
     MccGateway,
@@ -59,6 +60,7 @@ from protocol.messages import (
     TestWindow,
 )
 from protocol.messages import Presence as PresenceMessage
+from protocol.states import is_answered
 from protocol.topics import DEFAULT_ROOT, Address, Topics
 from protocol.values import FAULTS_MAX, timestamp, wall_ms
 
@@ -348,6 +350,13 @@ class Track:
     attempts: int = 0
     published: str | None = None  # the content last published on this connection
     said_us: int | None = None
+    # Uptime (us) at which this process saw it pass a hop: what comes next is counted from there.
+    received_us: int | None = None
+    committed_us: int | None = None
+    delivered_us: int | None = None
+    answered_us: int | None = None
+    is_listed_said: bool = False
+    is_read: bool = False  # the post shows that somebody has answered
 
 
 @dataclass(slots=True)
@@ -626,28 +635,32 @@ class Gateway:
             return
         if self._uncommitted >= PENDING_MAX or len(self._tracks) >= ALARMS_MAX:
             # Unacknowledged: the post sees that it is not listed, and offers again.
-            self._count_refused("offer_no_room", post=alarm.post, alarm=alarm.alarm_id)
+            self._count_refused("offer_no_room", post=alarm.post, alarm_id=alarm.alarm_id)
             return
         if alarm.kind == "selftest" and len(self._tracks) >= SELFTEST_ALARMS_MAX:
-            self._count_refused("selftest_no_room", post=alarm.post, alarm=alarm.alarm_id)
+            self._count_refused("selftest_no_room", post=alarm.post, alarm_id=alarm.alarm_id)
             self._acknowledge(heard)
             return
         post = self._watched(alarm.post)
         if len(post.unresolved) >= UNRESOLVED_PER_POST_MAX:
             # Acknowledged: a broker holds so many unacknowledged messages and then nothing more, so
             # one post over its bound would silence all others. It sees that it is not listed.
-            self._count_refused("offer_too_many_of_post", post=alarm.post, alarm=alarm.alarm_id)
+            self._count_refused("offer_too_many_of_post", post=alarm.post, alarm_id=alarm.alarm_id)
             self._acknowledge(heard)
             return
         post.holds.add(alarm.alarm_id)
         post.unresolved.add(alarm.alarm_id)
-        track = Track(alarm.alarm_id, alarm.post, first=(heard, self._now))
+        now_us = self._now.uptime_us
+        track = Track(alarm.alarm_id, alarm.post, first=(heard, self._now), received_us=now_us)
         self._tracks[alarm.alarm_id] = track
         self._uncommitted += 1
-        now_us = self._now.uptime_us
         lag_us = post.lag_us(alarm.boot_id, alarm.sent_uptime_ms, now_us)
         alarm = self._where_surveyed(alarm, post)
         record = new_record(alarm, self._now, post.practice(now_us), lag_us)
+        # By one clock at one moment, or not at all.
+        raised_ms = wall_ms(record.raised.at) if record.raised.known == "computed" else None
+        age_us = None if raised_ms is None else (self._now.wall_ms - raised_ms) * 1000
+        self._log_hop("alarm_received", track, age_us, kind=record.kind)
         self._change(track, record, heard)
 
     def _apply(self, track: Track, heard: Heard, at: Now) -> None:
@@ -658,7 +671,7 @@ class Gateway:
                 track.waiting.append((heard, at))
             else:
                 # Unacknowledged: whoever sent it sends it again.
-                self._count_refused("input_no_room", alarm=track.alarm_id)
+                self._count_refused("input_no_room", alarm_id=track.alarm_id)
             return
         match heard.message:
             case Alarm() as alarm:
@@ -678,7 +691,7 @@ class Gateway:
         place, here = post.place, alarm.location
         if here.source != "surveyed" or place is None or is_same_place(place, here.lat, here.lon):
             return alarm
-        self._log("place_overruled", level="warning", post=post.post, alarm=alarm.alarm_id)
+        self._log("place_overruled", level="warning", post=post.post, alarm_id=alarm.alarm_id)
         surveyed = Location(lat=place.lat, lon=place.lon, source="surveyed")
         return msgspec.structs.replace(alarm, location=surveyed)
 
@@ -686,7 +699,7 @@ class Gateway:
         self, track: Track, record: AlarmRecord, alarm: Alarm, heard: Heard, at: Now
     ) -> None:
         if alarm.post != track.post:
-            self._count_refused("offer_of_another", post=alarm.post, alarm=alarm.alarm_id)
+            self._count_refused("offer_of_another", post=alarm.post, alarm_id=alarm.alarm_id)
             self._acknowledge(heard)
             return
         post = self._watched(alarm.post)
@@ -904,8 +917,34 @@ class Gateway:
         if after.kind == "selftest" and (before is None or not before.resolved):
             self._run_selftest(after)
         self._ring(before, after)
+        self._log_steps(track, before, after)
+
+    def _log_steps(self, track: Track, before: AlarmRecord | None, after: AlarmRecord) -> None:
+        """A line for each transition, with how long it took where this process saw the last one."""
+        now_us = self._now.uptime_us
         for row in history(before, after, timestamp(self._now.wall_ms)):
-            self._log("alarm", alarm=row.alarm_id, post=after.post, what=row.what, by=row.by)
+            what, _, detail = row.what.partition(" ")
+            more = {name: one for name, one in (("what", detail), ("by", row.by)) if one}
+            since_us: int | None = None
+            match what:
+                case "received":
+                    what, since_us, track.committed_us = "committed", track.received_us, now_us
+                case "delivered":
+                    since_us, track.delivered_us = track.committed_us, now_us
+                case "acknowledged":
+                    since_us, track.answered_us = track.delivered_us, now_us
+            took_us = None if since_us is None else now_us - since_us
+            if what == "sounded" and track.answered_us is not None:
+                ago_us = (self._now.wall_ms - wall_ms(row.at)) * 1000
+                took_us = now_us - ago_us - track.answered_us
+            self._log_hop(f"alarm_{what}", track, took_us, **more)
+
+    def _log_hop(self, event: str, track: Track, took_us: int | None, **fields: object) -> None:
+        """A line of an alarm's life; `after_ms`: since the hop before it, as `HOPS` pairs them."""
+        if took_us is not None:
+            fields["after_ms"] = max(0, took_us) / 1000
+        given = {"alarm_id": track.alarm_id, "post": track.post, **fields}
+        self._lines.append(Log(event, "info", given))
 
     def _ring(self, before: AlarmRecord | None, after: AlarmRecord) -> None:
         if after.kind != "panic":
@@ -926,7 +965,7 @@ class Gateway:
             self._unanswered.move_to_end(alarm_id)
             self._unanswered[alarm_id] = self._now.uptime_us + ESCALATE_US
             self._sounds["escalation"] = None
-            self._log("alarm_escalated", level="warning", alarm=alarm_id)
+            self._log("alarm_escalated", level="warning", alarm_id=alarm_id)
 
     def _document(self, address: Address) -> Message | None:
         """What is to stand on a retained topic now; None: nothing, clear it."""
@@ -1001,9 +1040,16 @@ class Gateway:
             known = self._posts.get(address.name)
             if known is not None:
                 known.said_us = now_us
+                for alarm_id in known.listed:
+                    one = self._tracks[alarm_id]
+                    if not one.is_listed_said:
+                        one.is_listed_said = True
+                        self._log_hop("alarm_listed", one, None)
         track = self._tracks.get(address.name) if address.what == "alarms" else None
         if track is not None and track.document is not None:
             track.said_us = now_us
+            if track.published != track.document.content:
+                self._log_hop("alarm_sent", track, None, content=track.document.content)
             track.published = track.document.content
             if not self._settings.require_receipt:
                 self._schedule_offers(track)
@@ -1282,7 +1328,7 @@ class Gateway:
             console=console,
             action=command.action,
             command=command.command_id,
-            alarm=command.alarm_id,
+            alarm_id=command.alarm_id,
             post=command.post,
         )
         if self._is_up(MCC_LINK):
@@ -1499,6 +1545,8 @@ class Gateway:
         post.heartbeat = health.n
         post.note_uptime(health.boot_id, health.uptime_ms * 1000, self._now.uptime_us)
         post.holds = {one.alarm_id for one in health.alarms}
+        for held in health.alarms:
+            self._note_read(post, held)
         self._claims(post, health.location)
         self._alive(post, faults=health.faults)
         told = set(post.confirmed(health))
@@ -1521,6 +1569,16 @@ class Gateway:
         if post.misplaced != was_misplaced:
             self._log("place_differs", level="warning", post=post.post, present=post.misplaced)
             self._say(Address("mcc", "posts", post.post))
+
+    def _note_read(self, post: Post, held: HeldAlarm) -> None:
+        """Its lamp says that somebody has answered: once it is heard of, by the next heartbeat."""
+        track = self._tracks.get(held.alarm_id)
+        if track is None or track.is_read or track.post != post.post or not is_answered(held.state):
+            return
+        track.is_read = True
+        if track.answered_us is not None:
+            took_us = self._now.uptime_us - track.answered_us
+            self._log_hop("alarm_read", track, took_us, state=held.state)
 
     def _is_of(self, post: Post, alarm_id: str) -> bool:
         track = self._tracks.get(alarm_id)
@@ -1684,7 +1742,9 @@ class Gateway:
         level: Literal["warning", "info"] = "info" if failed is None else "warning"
         alarm = None if run.record is None else run.record.alarm_id
         circuit = None if run.record is None else run.record.circuit
-        self._log("selftest", level=level, post=name, alarm=alarm, failed=failed, circuit=circuit)
+        self._log(
+            "selftest", level=level, post=name, alarm_id=alarm, failed=failed, circuit=circuit
+        )
         self._schedule_selftest(post)
         self._say(Address("mcc", "posts", name))
 

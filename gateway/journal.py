@@ -539,7 +539,7 @@ def _decoded(alarm_id: str, body: object) -> AlarmRecord | None:
         return msgspec.json.decode(text, type=AlarmRecord)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         # The others are whole. The post that holds it offers it again, and the row is replaced.
-        log("journal_row_damaged", level="error", alarm=alarm_id, why=error)
+        log("journal_row_damaged", level="error", alarm_id=alarm_id, why=error)
         return None
 
 

@@ -41,7 +41,7 @@ from hardware.buzzer import Buzzer
 from hardware.buzzer import Sound as SoundPattern
 from hardware.clock import SystemClock
 from hardware.pins import open_pins
-from process.core import Acknowledge, Drop, Heard, Log, Publish
+from process.core import Acknowledge, Drop, Heard, Publish
 from process.disk import Writes
 from process.events import EventQueue
 from process.intake import Intake
@@ -54,7 +54,7 @@ from process.link import (
     TlsFiles,
     Will,
 )
-from process.log import log
+from process.log import begin, log
 from process.loop import run as run_loop
 from process.loop import stop_on_signals
 from process.notify import Notifier
@@ -357,8 +357,6 @@ class Service:
                     self._control.tell(effect)
             case Sound(name):
                 self._buzzer.sound(SOUNDS[name], _nothing)
-            case Log(event, level, fields):
-                log(event, level=level, **fields)
 
     def _publish(self, publish: Publish) -> None:
         link = self._links[publish.link]
@@ -438,4 +436,5 @@ def _nothing() -> None:
 
 def run(settings: GatewayFile) -> int:
     """Be the gateway; the exit code."""
+    begin("gateway", settings.log.format)
     return Service(settings).run()

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from process.settings import FilePath, MqttUrl, require_tls_fits
+from process.settings import FilePath, LogSettings, MqttUrl, require_tls_fits
 from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
 from protocol.values import ConsoleId, GatewayId
 
@@ -110,5 +110,6 @@ class GatewayFile(Table, frozen=True):
     identities: IdentitiesSettings = IdentitiesSettings()
     control: ControlSettings = ControlSettings()
     selftest: SelftestSettings = SelftestSettings()
+    log: LogSettings = LogSettings()
     pins: Literal["lgpio", "rpigpio", "mock"] = "lgpio"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT

@@ -52,6 +52,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     """Do one of `COMMANDS`; the exit code."""
+    from gateway.card import NotOne
     from gateway.control import ControlError
     from gateway.journal import JournalUnusable
     from gateway.settings import GatewayFile
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     except SettingsError as error:
         for problem in error.problems:
             _say(problem)
-    except (ControlError, JournalUnusable, _Wrong) as error:
+    except (ControlError, JournalUnusable, NotOne, _Wrong) as error:
         _say(str(error))
     except KeyboardInterrupt:
         _say("no longer looking on; the window ends by itself, or with --close")
@@ -73,15 +74,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _card(settings: GatewayFile, options: argparse.Namespace) -> int:
-    from gateway.card import CANDIDATES_MAX, alarms_like
+    from gateway.card import alarm_like
 
-    found = alarms_like(settings.journal.url, options.id.strip().lower())
-    if len(found) != 1:
-        said = f"several alarms' ids begin with {options.id!r}:" if found else ""
-        shown = [f"  {one.alarm_id}  {one.post} {one.raised.at}" for one in found[:CANDIDATES_MAX]]
-        none = f"no alarm in the journal has an id that begins with {options.id!r}"
-        raise _Wrong("\n".join([said or none, *shown]))
-    _print_card(found[0], as_json=options.json)
+    _print_card(alarm_like(settings.journal.url, options.id), as_json=options.json)
     return DONE
 
 

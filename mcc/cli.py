@@ -340,12 +340,14 @@ def _watch(
 ) -> int:
     from mcc.screen import Screen
     from mcc.store import LinkLock
+    from process.log import begin
 
     if broker is None:
         raise _Wrong(_no_broker())
     lock = LinkLock(store.path)
     if not lock.take():
         raise _Wrong(f"another process holds the link of {store.path}")
+    begin("watch")
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     screen = Screen(as_json=as_json, colour=colour)
 

@@ -413,7 +413,7 @@ class Core:
                 Log(
                     "alarm_of_two_posts",
                     "error",
-                    {"alarm": document.alarm_id, "posts": f"{held.alarm.post} {document.post}"},
+                    {"alarm_id": document.alarm_id, "posts": f"{held.alarm.post} {document.post}"},
                 )
             )
             return
@@ -422,6 +422,7 @@ class Core:
         held.document = document
         if changed:
             self._dirty_alarms[document.alarm_id] = None
+            effects.append(_line("alarm_received", document.alarm_id, state=document.state))
         self._judge_by_alarm(held, document, effects)
         if changed and not held.unsure:
             self._show(held, effects)
@@ -602,7 +603,7 @@ class Core:
                     "action": attempt.command.action,
                     "refused": answer.refused,
                     "why": answer.why,
-                    "alarm": attempt.command.alarm_id,
+                    "alarm_id": attempt.command.alarm_id,
                     "post": attempt.command.post,
                 },
             )
@@ -645,7 +646,7 @@ class Core:
             self._file(held)
             self._dirty_alarms[held.alarm.alarm_id] = None
             self._show(held, effects)
-            effects.append(Log("alarm_closed_here", "warning", {"alarm": held.alarm.alarm_id}))
+            effects.append(Log("alarm_closed_here", "warning", {"alarm_id": held.alarm.alarm_id}))
         return True
 
     def _settle(self, attempt: _Attempt, verdict: Verdict, effects: list[_Effect]) -> None:
@@ -657,6 +658,9 @@ class Core:
         if len(self._settled) > 2 * COMMANDS_MAX:
             self._settled.popitem(last=False)
         effects.append(Show(CommandShown(attempt.command, verdict)))
+        command = attempt.command
+        word = "command_done" if verdict.refused is None else "command_given_up"
+        effects.append(_line(word, command.alarm_id, action=command.action, post=command.post))
 
     def _drop(self, attempt: _Attempt) -> None:
         self._by_id.pop(attempt.command.command_id, None)
@@ -692,6 +696,7 @@ class Core:
             )
             held.receipt = _Attempt(command, "receipt", RECEIPT_PAUSES_S)
             self._by_id[command.command_id] = (held.receipt, held)
+            effects.append(_line("receipt_sent", held.alarm.alarm_id, content=document.content))
             self._send(held.receipt, now, effects)
         self._repair(held, document, now, effects)
 
@@ -710,7 +715,7 @@ class Core:
             held.repairs[command_id] = attempt
             self._by_id[command_id] = (attempt, held)
             if held.alarm.kind != "selftest":
-                done = {"alarm": command.alarm_id, "by": command.action}
+                done = {"alarm_id": command.alarm_id, "by": command.action}
                 effects.append(Log("alarm_repaired", "warning", done))
             self._send(attempt, now, effects)
 
@@ -737,6 +742,16 @@ class Core:
         # The store may have become another one since the command was written down.
         command = msgspec.structs.replace(attempt.command, store_id=self._store_id)
         effects.append(Publish(LINK, self._topic, command, expiry_s=attempt.pause_s))
+        if attempt.sent == 1 and attempt.origin == "operator":
+            effects.append(
+                _line(
+                    "command_sent",
+                    command.alarm_id,
+                    action=command.action,
+                    by=command.operator,
+                    post=command.post,
+                )
+            )
         self._wake_by(attempt.due_us)
 
     def _beat(self, now: Now, effects: list[_Effect]) -> None:
@@ -879,6 +894,8 @@ class Core:
                 heard, held.alarm = held.alarm, existing[alarm.alarm_id]
                 if self._merge(held, heard, reopen=not held.unsure):
                     self._dirty_alarms[alarm.alarm_id] = None
+            else:
+                effects.append(_line("alarm_committed", alarm.alarm_id, state=alarm.state))
             if held.unsure or alarm.alarm_id in existing:
                 self._show(held, effects)
             if alarm.alarm_id not in self._dirty_alarms:
@@ -973,6 +990,12 @@ def _face(post: MccPost) -> tuple[object, ...]:
 def _lasting(gateway: MccGateway) -> tuple[object, ...]:
     """What of a gateway's beat is worth a commit: not its time and not its queue."""
     return (gateway.journal_id, gateway.faults)
+
+
+def _line(event: str, alarm_id: str | None, **fields: object) -> Log:
+    """A line of an alarm's life; what is not there is left out."""
+    given = {"alarm_id": alarm_id, **fields}
+    return Log(event, "info", {name: one for name, one in given.items() if one is not None})
 
 
 def _refused(event: str, name: str, bound: int) -> Log:

@@ -33,7 +33,7 @@ from process.core import Drop, Log, Publish, Stop
 from process.events import EventQueue
 from process.intake import Intake
 from process.link import Link, LinkSettings, PublishRefused, Received, Subscription, TlsFiles
-from process.log import log
+from process.log import log, write_line
 from process.loop import run, stop_on_signals
 from process.notify import Notifier
 from process.settings import Broker
@@ -229,8 +229,8 @@ class Session:
                 self._queue.offer(self._commit(effect), droppable=False)
             case Show():
                 self._show(effect, timestamp(self._clock.now().wall_ms))
-            case Log(event, level, fields):
-                log(event, level=level, **fields)
+            case Log():
+                write_line(effect)
 
     def _commit(self, commit: Commit) -> Committed | CommitFailed:
         try:

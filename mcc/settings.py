@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from mcc.people.roles import Role
-from process.settings import FilePath, MqttUrl, require_tls_fits
+from process.settings import FilePath, LogSettings, MqttUrl, require_tls_fits
 from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
 from protocol.values import ConsoleId
 
@@ -232,6 +232,7 @@ class MccFile(Table, frozen=True):
     targets: TargetSettings = TargetSettings()
     escalation: EscalationSettings = EscalationSettings()
     people: PeopleSettings = PeopleSettings()
+    log: LogSettings = LogSettings()
     state_directory: FilePath = "/var/lib/kentongan"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT
 

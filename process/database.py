@@ -176,6 +176,11 @@ def set_aside(database: Path) -> Path:
     return aside
 
 
+def set_aside_before(database: Path) -> list[Path]:
+    """The files that were set aside from here and are there still, the oldest first."""
+    return [_aside(database, number) for number in _set_aside_before(database)]
+
+
 def _aside(database: Path, number: int) -> Path:
     return Path(f"{database}.damaged-{number}")
 

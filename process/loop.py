@@ -15,8 +15,9 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
-from process.core import Stop, Tick
+from process.core import Log, Stop, Tick
 from process.events import EventQueue
+from process.log import write_line
 
 # How often `watch` is asked, and so the longest sleep of an idle process.
 WATCH_EVERY_US = 2_000_000
@@ -91,12 +92,14 @@ def run(
     *,
     read: Callable[[object], object | None] | None = None,
     watch: Callable[[], str | None] | None = None,
+    say: Callable[[Log, int], None] = write_line,
 ) -> str | None:
     """Run the core until it has handled a `Stop`; returns None then.
 
     `read` turns an edge's event into the core's (a received message into a `Heard`), or into None
     when nothing of it concerns the core. `watch` is asked every 2 s whether the process is whole;
-    what it finds wrong ends the loop and is returned.
+    what it finds wrong ends the loop and is returned. `say` writes the core's lines, with the Unix
+    time (ns) of their event, when all else of its turn is done: a line takes longer than an alarm.
     """
     watch_at_us = clock.now().uptime_us
     overdue = 0
@@ -117,7 +120,14 @@ def run(
             event = read(event)
             if event is None:
                 continue
+        turned_ns = time.time_ns()
+        lines: list[Log] = []
         for effect in core.handle(event, clock.now()):
-            perform(effect)
+            if isinstance(effect, Log):
+                lines.append(effect)
+            else:
+                perform(effect)
+        for line in lines:
+            say(line, turned_ns)
         if isinstance(event, Stop):
             return None

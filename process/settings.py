@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from msgspec import Meta, inspect
 
-from process.log import masked
+from process.log import Format, masked
 
 FILE_BYTES_MAX = 256 * 1024
 PROBLEMS_MAX = 50
@@ -59,6 +59,12 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}\Z")
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 _MATCHING = " matching "
 _SECRET_NAMES = frozenset({"password", "secret", "token"})
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[log]: the form of a line, `logfmt` (for people and grep) or `json` (for programs)."""
+
+    format: Format = "logfmt"
 
 
 class SettingsError(Exception):

@@ -7,11 +7,14 @@ does; the other is told who. Nothing here lowers or reopens an alarm.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import msgspec
+from django.db import transaction
 from django.utils.translation import gettext as _
 
 from mcc.alarms import STEP_OF, AlarmRecord
@@ -22,6 +25,8 @@ from mcc.people.models import User
 from mcc.people.roles import OWN_AREA_ONLY, Action, Order, Window
 from mcc.registers.area import is_in_area, unit_of
 from mcc.registers.models import Unit
+from process.core import Log
+from process.log import write_line
 from protocol import messages
 from protocol.codec import Refused as BadMessage
 from protocol.codec import decode, encode
@@ -132,6 +137,7 @@ def _act(wish: _Wish, address: str, screen: str) -> Entry:
     if not user.may(action):
         raise Refused("not_allowed", _("Your role does not allow this."))
     _check_words(wish)
+    at_ns = time.time_ns()
     with changes() as change:
         alarm = _alarm(wish)
         about = alarm.post if alarm is not None else wish.post
@@ -159,6 +165,12 @@ def _act(wish: _Wish, address: str, screen: str) -> Entry:
         )
         entry.save()
         _note(change, entry)
+        if alarm_id is not None:
+            line = Log(
+                "acted",
+                fields={"alarm_id": alarm_id, "post": about, "by": user.label, "action": action},
+            )
+            transaction.on_commit(partial(write_line, line, at_ns))
     return entry
 
 

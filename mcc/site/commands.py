@@ -144,15 +144,17 @@ def _check(config: Path, settings: MccFile) -> int:
 # --- ingest -------------------------------------------------------------------------------------
 
 
-def configure(config: Path, settings: MccFile) -> None:
-    """Make Django ready for a process that serves; what is missing is said first.
+def configure(config: Path, settings: MccFile, part: str = "mcc") -> None:
+    """Make Django and log ready for a process that serves; what is missing is said first.
 
     Raises:
         SettingsError: with a line for everything that is missing.
     """
     from mcc.site import configure as configure_django
+    from process.log import begin
     from process.settings import SettingsError
 
+    begin(part, settings.log.format)
     problems = [f"{config}: {problem}" for problem in missing_around(settings)]
     file = settings.database.file
     if not problems and (
@@ -165,7 +167,7 @@ def configure(config: Path, settings: MccFile) -> None:
 
 
 def _ingest(config: Path, settings: MccFile) -> int:
-    configure(config, settings)
+    configure(config, settings, "ingest")
     from mcc.cases.ingest import AlreadyRuns, run
     from mcc.store import StoreUnavailable
 
@@ -180,7 +182,7 @@ def _ingest(config: Path, settings: MccFile) -> int:
 
 
 def _escalate(config: Path, settings: MccFile) -> int:
-    configure(config, settings)
+    configure(config, settings, "escalation")
     from mcc.escalation.worker import run
 
     run(settings)

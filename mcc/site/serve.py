@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from mcc.site import configure
-from process.log import log
+from process.log import begin, log
 from process.notify import Notifier
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def serve(config: Path) -> None:
     from django.conf import settings
 
     mcc: MccFile = settings.MCC
+    begin("site", mcc.log.format)
     _require_secret(mcc.secret_file)
     _require_database()
     _require_map(mcc)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from process.log import VALUE_CHARACTERS_MAX, lines_lost, log
+from process import log as log_module
+from process.core import Log
+from process.log import VALUE_CHARACTERS_MAX, begin, lines_lost, log, write_line
 
 
 def line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -23,7 +27,7 @@ def test_a_line_begins_with_the_time_and_names_its_event(
 ) -> None:
     log("link_up", link="posts", retained=False, why=None, count=3)
     text = line(capsys)
-    assert re.match(r"at=20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d\d\dZ level=info event=link_up ", text)
+    assert re.match(r"at=20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z level=info event=link_up ", text)
     assert text.endswith("link=posts retained=false why=null count=3")
 
 
@@ -47,6 +51,45 @@ def test_a_value_can_neither_break_the_line_nor_the_field(
 ) -> None:
     log("x", level="warning", value=value)
     assert line(capsys).endswith(f"level=warning event=x value={written}")
+
+
+@pytest.fixture
+def begun() -> Iterator[None]:
+    yield
+    log_module._part, log_module._as_json = None, False
+
+
+def test_a_line_says_which_part_wrote_it_and_when_its_event_was(
+    capsys: pytest.CaptureFixture[str], begun: None
+) -> None:
+    begin("gateway")
+    at_ns = 1_795_000_000_123_456_789
+    write_line(Log("alarm_sent", fields={"alarm_id": "5f2c"}), at_ns)
+    assert line(capsys) == (
+        "at=2026-11-18T11:06:40.123456Z part=gateway level=info event=alarm_sent alarm_id=5f2c"
+    )
+
+
+def test_the_same_line_as_json_is_one_object_whatever_is_in_it(
+    capsys: pytest.CaptureFixture[str], begun: None
+) -> None:
+    begin("post", "json")
+    fields = {"why": "a\nb\u202e", "n": 3, "after_ms": 1.5, "nan": float("nan"), "none": None}
+    log("x", level="error", **fields, url="mqtt://u:geheim@h", password="geheim")  # type: ignore[arg-type]
+    written = json.loads(line(capsys))
+    assert re.fullmatch(r"20\d\d-.*\.\d{6}Z", written.pop("at"))
+    assert written == {
+        "part": "post",
+        "level": "error",
+        "event": "x",
+        "why": "a\nb\u202e",
+        "n": 3,
+        "after_ms": 1.5,
+        "nan": "nan",
+        "none": None,
+        "url": "mqtt://***@h",
+        "password": "***",
+    }
 
 
 def test_a_long_value_is_cut(capsys: pytest.CaptureFixture[str]) -> None:

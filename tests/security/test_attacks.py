@@ -126,7 +126,10 @@ def raised(city: City, post: str = HONEST) -> str:
     offer = alarm(post)
     with city.client(post) as client:
         assert client.publish(TOPICS.post(post, "alarms"), encode(offer)) == "Success"
-        until("the gateway has it", lambda: f"alarm={offer.alarm_id}" in city.log_of("gateway"))
+        until(
+            "the gateway has it",
+            lambda: f"event=alarm_committed alarm_id={offer.alarm_id}" in city.log_of("gateway"),
+        )
     return offer.alarm_id
 
 
@@ -634,12 +637,12 @@ def test_a_replayed_acknowledgement_by_another_console_does_not_count_twice(city
     told = command("acknowledge", alarm_id=alarm_id, operator="Siti", repeats=0, kind="panic")
     with city.client(OPERATOR) as console:
         console.publish(TOPICS.mcc("commands", OPERATOR), encode(told))
-    line = f"alarm={alarm_id} post={HONEST} what=acknowledged by=Siti"
+    line = f"event=alarm_acknowledged alarm_id={alarm_id} post={HONEST} by=Siti"
     until("the gateway's line", lambda: line in city.log_of("gateway"))
     replayed = command("acknowledge", alarm_id=alarm_id, operator="Palsu", repeats=0, kind="panic")
     with city.counting("command_already", "console-2"):
         assert '"already"' in _commanded(city, "console-2", replayed)
-    assert city.log_of("gateway").count(f"alarm={alarm_id} post={HONEST} what=acknowledged") == 1
+    assert city.log_of("gateway").count(f"event=alarm_acknowledged alarm_id={alarm_id}") == 1
 
 
 def test_an_enormous_packet_ends_the_connection(city: City) -> None:
@@ -673,7 +676,10 @@ def test_a_flood_of_one_post_is_cut_reported_and_holds_up_nobody(city: City) -> 
         began_s = time.monotonic()
         offer = alarm(HONEST)
         honest.send(TOPICS.post(HONEST, "alarms"), encode(offer))
-        until("the alarm", lambda: f"alarm={offer.alarm_id}" in city.log_of("gateway"))
+        until(
+            "the alarm",
+            lambda: f"event=alarm_committed alarm_id={offer.alarm_id}" in city.log_of("gateway"),
+        )
         took_s = time.monotonic() - began_s
     assert took_s < 15.0
     log = city.log_of("gateway")

@@ -45,6 +45,14 @@ def connects(who: str, will: str | None) -> list[str]:
     return [broker(line) for line in lines]
 
 
+def test_a_gateway_that_writes_json_is_read_as_well() -> None:
+    line = (
+        '{"at": "2026-11-25T05:11:08.000000Z", "part": "gateway", "level": "warning",'
+        f' "event": "not_admitted", "who": "{POST}", "why": "denied", "count": 4}}'
+    )
+    assert counted(line, JOURNAL + line[:-1]) == {Attempt("denied", POST): 4}
+
+
 @pytest.mark.parametrize(
     ("line", "what", "who"),
     [

@@ -69,7 +69,7 @@ def test_rename_move_maintain_and_retire_reach_a_running_gateway(tmp_path: Path)
             # A planned silence swallows nothing.
             offer = alarm(HONEST)
             post.publish(TOPICS.post(HONEST, "alarms"), encode(offer))
-            line = f"alarm={offer.alarm_id}"
+            line = f"event=alarm_committed alarm_id={offer.alarm_id}"
             until("the alarm is in the journal", lambda: line in city.log_of("gateway"))
             wall.does("maintain", HONEST, "--end")
             wall.until_shown(HONEST, "maintenance", None)

@@ -46,7 +46,10 @@ def test_a_connected_post_is_out_within_ten_seconds_of_one_command(tmp_path: Pat
         assert city.log_of("gateway").count("link_down") == links_down
         offer = alarm(HONEST)
         assert honest.publish(TOPICS.post(HONEST, "alarms"), encode(offer)) == "Success"
-        until("the honest alarm", lambda: f"alarm={offer.alarm_id}" in city.log_of("gateway"))
+        until(
+            "the honest alarm",
+            lambda: f"event=alarm_committed alarm_id={offer.alarm_id}" in city.log_of("gateway"),
+        )
 
         # The replacement card: the denial is lifted for it, and for it alone.
         place = ("--lat", "-7.98", "--lon", "112.63", "--out", str(tmp_path / "new.kentongan"))
@@ -62,7 +65,7 @@ def test_a_connected_post_is_out_within_ten_seconds_of_one_command(tmp_path: Pat
                 "the gateway lets the new card in",
                 lambda: (
                     new.publish(TOPICS.post(THIEF, "alarms"), encode(offer))
-                    and f"alarm={offer.alarm_id}" in city.log_of("gateway")
+                    and f"event=alarm_committed alarm_id={offer.alarm_id}" in city.log_of("gateway")
                 ),
             )
             again = Client(
