@@ -76,7 +76,6 @@ LIFE = (
     "gateway alarm_received",
     "gateway alarm_committed",
     "gateway alarm_listed",
-    "post alarm_listed",
     "ingest alarm_received",
     "ingest alarm_committed",
     "ingest receipt_sent",
@@ -131,6 +130,7 @@ def test_three_presses_an_answer_a_unit_and_an_end(
     act(chain.user, "acknowledge", alarm_id=alarm.alarm_id, repeats=0, kind="panic", **FROM)
     until("the buzzer", lambda: chain.buzzes() == 1)
     chain.stage.until_lamp("answered")
+    until("the gateway knows", lambda: "alarm_sounded" in chain.stage.log_of("gateway"))
     act(chain.user, "dispatch", alarm_id=alarm.alarm_id, unit="polsek-lowokwaru", **FROM)
     chain.until_state(alarm.alarm_id, "dispatched")
     act(chain.user, "resolve", alarm_id=alarm.alarm_id, outcome="real", note="a thief", **FROM)
@@ -159,6 +159,8 @@ def test_three_presses_an_answer_a_unit_and_an_end(
     life = life_in(logs, alarm.alarm_id)
     assert in_order(life) == list(LIFE)
     assert [line["by"] for line in life if line["event"] == "acted"] == ["siti"] * 3
+    seen = [f"{line['part']} {line['event']}" for line in life]
+    assert seen.index("gateway alarm_listed") < seen.index("post alarm_listed")
     # Each hop once, and nothing of it is personal: no place, no note of what was found.
     assert sum(line["event"] == "alarm_acknowledged" for line in life) == 1
     assert not any("thief" in log or "-7.94" in log for log in logs)
