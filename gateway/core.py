@@ -24,6 +24,7 @@ import msgspec
 
 from gateway import selftests
 from gateway.deadlines import Deadlines
+from gateway.faults import RESTART_LOOP, STARTS_US, FaultLives, SilentGroups
 from gateway.posts import Maintained, Post, Presence, Window, is_same_place
 from gateway.record import (
     AlarmRecord,
@@ -38,6 +39,7 @@ from gateway.record import (
     offer_into,
     receipt_into,
 )
+from gateway.supervision import SILENT_AFTER_S, Supervision
 from hardware.clock import Now
 from process.core import Acknowledge, Drop, Heard, LinkDown, LinkUp, Log, Publish
 from protocol.messages import (
@@ -62,7 +64,7 @@ from protocol.messages import (
 from protocol.messages import Presence as PresenceMessage
 from protocol.states import is_answered
 from protocol.topics import DEFAULT_ROOT, Address, Topics
-from protocol.values import FAULTS_MAX, timestamp, wall_ms
+from protocol.values import timestamp, wall_ms
 
 POSTS_LINK = "posts"
 MCC_LINK = "mcc"
@@ -70,8 +72,9 @@ LINKS = (MCC_LINK, POSTS_LINK)  # a call goes on before its post is told so
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
 
-SILENT_AFTER_US = 90 * SECOND_US  # EN 50131 grade 3 and UL allow 180 and 200 s
-SILENT_AFTER_WILL_US = 20 * SECOND_US  # time for the post to come back by itself
+# Longer than this late at its own deadlines, the gateway did not run, and heard nobody meanwhile.
+STALLED_US = 5 * SECOND_US
+STALL_SHOWN_US = 60 * SECOND_US
 MCC_BEATS_WITHIN_US = 25 * SECOND_US  # it beats every 10 s
 ANSWER_EXPIRY_S = 30
 REFUSAL_EXPIRY_S = 30
@@ -120,7 +123,7 @@ SAY_PAUSE_US = 50_000
 SoundName = Literal["alarm", "escalation", "acknowledged"]
 
 # The deadlines that a post has.
-_OF_POST = ("silent", "window", "maintenance", "selftest", "selftest_ends")
+_OF_POST = ("faults", "window", "maintenance", "selftest", "selftest_ends")
 
 
 # --- events that only a gateway knows ------------------------------------------------------
@@ -329,6 +332,7 @@ class GatewaySettings:
     topic_root: str = DEFAULT_ROOT
     keep_days: int = 400
     selftests: bool = False
+    silent_after_s: int = SILENT_AFTER_S
 
 
 # A message and when it was heard: the ages in an offer count from then, however long it waits.
@@ -439,7 +443,14 @@ class Gateway:
         self._tracks: dict[str, Track] = {}
         self._posts: dict[str, Post] = {}
         self._retired: frozenset[str] = frozenset()
+        self._supervision = Supervision(settings.silent_after_s)
+        self._groups = SilentGroups()
         self._faults: set[str] = {*faults, "posts_link_down"}
+        self._lives = FaultLives()
+        self._lives.see(self._faults_in_order(), now)
+        # A quiet link is tried before the first window ends.
+        self._quiet_us = min(QUIET_US, self._supervision.window_us * 4 // 10)
+        self._deaf_us = min(DEAF_US, self._supervision.window_us * 7 // 10)
         self.counts: Counter[str] = Counter()
         # The journal
         self._token = 0
@@ -469,6 +480,8 @@ class Gateway:
         self._sounds: dict[SoundName, None] = {}
         self._now = now
         self._deadlines.set(("prune",), now.uptime_us + PRUNE_EVERY_US)
+        if RESTART_LOOP in self._faults:
+            self._deadlines.set(("passed", RESTART_LOOP), now.uptime_us + STARTS_US)
         for record in records:
             track = self._load(record)
             if record.kind == "panic" and not record.answered:
@@ -482,8 +495,8 @@ class Gateway:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """The gateway's own faults."""
-        return tuple(sorted(self._faults))[:FAULTS_MAX]
+        """The gateway's own faults, as they are shown."""
+        return self._lives.shown
 
     @property
     def mcc_answers(self) -> bool:
@@ -506,6 +519,7 @@ class Gateway:
         for moment_us in (
             self._retry_at_us,
             next(iter(self._unanswered.values()), None),
+            self._supervision.next_us(),
             *(outgoing.next_us() for outgoing in self._outgoing.values() if outgoing),
         ):
             if moment_us is not None and (wake_us is None or moment_us < wake_us):
@@ -519,6 +533,7 @@ class Gateway:
         self._effects = []
         self._lines = []
         self._now = now
+        self._look_at_own_delay()
         match event:
             case Heard():
                 self._outgoing[event.link].heard_us = now.uptime_us
@@ -590,8 +605,6 @@ class Gateway:
         now_us = self._now.uptime_us
         for key in self._deadlines.due(now_us):
             match key:
-                case ("silent", post):
-                    self._silent(post)
                 case ("say", "posts", what, name):
                     self._say(Address("posts", what, name))
                 case ("say", _, what, name):
@@ -620,8 +633,16 @@ class Gateway:
                     self._prune()
                 case ("journal",):
                     self._set_fault("journal_hanging", present=True)
+                case ("faults", post):
+                    self._show_faults(self._posts[post], time_only=True)
+                case ("own_faults",):
+                    self._show_own_faults()
+                case ("passed", fault):
+                    self._set_fault(fault, present=False)
                 case ("mcc",):
                     pass  # no beat has come in time; `_tell_posts` sees it
+        for name in self._supervision.due(now_us):
+            self._silent(name)
         self._escalate()
 
     # --- 1. inputs into records ------------------------------------------------------------
@@ -1426,8 +1447,10 @@ class Gateway:
             known = self._posts[post] = Post(post, since=timestamp(self._now.wall_ms))
             if post in self._retired:
                 return known  # only until its alarms are over
-            self._deadlines.set(("silent", post), self._now.uptime_us + SILENT_AFTER_US)
+            self._supervision.watch(post, self._now.uptime_us)
             known.selftest = self._selftests.get(post)
+            if known.selftest is not None:
+                self._show_faults(known)
             self._schedule_selftest(known)
             self._say(Address("mcc", "posts", post))
         return known
@@ -1437,8 +1460,14 @@ class Gateway:
         needless = len(self._posts) > POSTS_MAX or post.post in self._retired
         if needless and not post.listed and not post.unresolved:
             del self._posts[post.post]
-            for what in _OF_POST:
-                self._deadlines.cancel((what, post.post))
+            self._stop_watching(post.post)
+
+    def _stop_watching(self, name: str) -> None:
+        self._supervision.forget(name)
+        for what in _OF_POST:
+            self._deadlines.cancel((what, name))
+        if self._groups.heard(name):
+            self._say_gateway_soon()
 
     def _has_room_for(self, post: str) -> bool:
         if post in self._posts or len(self._posts) < POSTS_MAX:
@@ -1476,6 +1505,7 @@ class Gateway:
         self._log("maintenance", post=post.post, by=maintained.by, until_ms=maintained.until_ms)
         if post.presence == "silent":
             self._becomes(post, "unknown")
+            self._leaves_group(post)
         self._say(Address("mcc", "posts", post.post))
         self._maintenance_due(post)
 
@@ -1496,7 +1526,7 @@ class Gateway:
         self._deadlines.cancel(("maintenance", post.post))
         self._log("maintenance", post=post.post, until_ms=None)
         self._say(Address("mcc", "posts", post.post))
-        if post.presence != "online" and self._deadlines.get(("silent", post.post)) is None:
+        if post.presence != "online" and post.post not in self._supervision:
             self._silent(post.post)
 
     def _retire(self, name: str) -> None:
@@ -1509,8 +1539,7 @@ class Gateway:
             return
         self._close_window(post)
         post.maintained_until_us = None
-        for what in _OF_POST:
-            self._deadlines.cancel((what, name))
+        self._stop_watching(name)
         self._running.pop(name, None)
         if self._selftests.pop(name, None) is not None:
             self._dirty_meta.update([selftests.meta_row(name, None)])
@@ -1531,9 +1560,9 @@ class Gateway:
         for name, post in self._posts.items():
             if post.flooding != (name in flooding):
                 post.flooding = name in flooding
+                self._show_faults(post)
                 level: Literal["warning", "info"] = "warning" if post.flooding else "info"
                 self._log("post_flooding", level=level, post=name, present=post.flooding)
-                self._say(Address("mcc", "posts", name))
 
     def _health(self, heard: Heard, health: Health) -> None:
         self._acknowledge(heard)
@@ -1568,7 +1597,7 @@ class Gateway:
         post.claims = Place(lat=location.lat, lon=location.lon)
         if post.misplaced != was_misplaced:
             self._log("place_differs", level="warning", post=post.post, present=post.misplaced)
-            self._say(Address("mcc", "posts", post.post))
+            self._show_faults(post)
 
     def _note_read(self, post: Post, held: HeldAlarm) -> None:
         """Its lamp says that somebody has answered: once it is heard of, by the next heartbeat."""
@@ -1597,13 +1626,34 @@ class Gateway:
         self._effects.append(Publish(POSTS_LINK, topic, answer, expiry_s=ANSWER_EXPIRY_S))
 
     def _alive(self, post: Post, *, faults: tuple[str, ...], firmware: str | None = None) -> None:
-        self._deadlines.set(("silent", post.post), self._now.uptime_us + SILENT_AFTER_US)
+        self._supervision.heard(post.post, self._now.uptime_us)
         post.last_seen_ms = self._now.wall_ms
-        changed = faults != post.faults or firmware not in (None, post.firmware)
-        post.faults = faults
+        if faults != post.faults:
+            post.faults = faults
+            self._show_faults(post)
+        changed = firmware not in (None, post.firmware)
         post.firmware = firmware or post.firmware
-        if self._becomes(post, "online") or changed:
+        if self._becomes(post, "online"):
+            post.silent_since = post.silent_with = None
+            self._leaves_group(post)
+            changed = True
+        if changed:
             self._say(Address("mcc", "posts", post.post))
+
+    def _show_faults(self, post: Post, *, time_only: bool = False) -> None:
+        """What is wrong with a post has changed, or may have, by time alone."""
+        lives = post.lives
+        changed = lives.due(self._now) if time_only else lives.see(post.present, self._now)
+        self._look_again(("faults", post.post), lives)
+        if changed:
+            self._say(Address("mcc", "posts", post.post))
+
+    def _look_again(self, key: tuple[str, ...], lives: FaultLives) -> None:
+        next_us = lives.next_us()
+        if next_us is None:
+            self._deadlines.cancel(key)
+        else:
+            self._deadlines.set(key, next_us)
 
     def _presence(self, heard: Heard, presence: PresenceMessage) -> None:
         if not self._has_room_for(presence.post):
@@ -1619,18 +1669,39 @@ class Gateway:
             post.connection = presence.connection
             self._alive(post, faults=post.faults, firmware=presence.firmware)
         elif presence.connection == post.connection and post.presence == "online":
-            will_us = self._now.uptime_us + SILENT_AFTER_WILL_US
-            due_us = self._deadlines.get(("silent", post.post))
-            if due_us is None or will_us < due_us:
-                self._deadlines.set(("silent", post.post), will_us)
+            # A will of an older connection comes late: the post has long been back.
+            self._supervision.left(post.post, self._now.uptime_us)
 
     def _silent(self, name: str) -> None:
         if not self._is_up(POSTS_LINK):
             return  # the gateway is deaf, which is its own fault; posts get a fresh window later
         post = self._posts[name]
-        is_planned = post.maintained_until_us is not None
-        if self._becomes(post, "unknown" if is_planned else "silent"):
-            self._say(Address("mcc", "posts", name))
+        if post.maintained_until_us is not None:
+            if self._becomes(post, "unknown"):
+                self._say(Address("mcc", "posts", name))
+            return
+        if not self._becomes(post, "silent"):
+            return
+        self._say(Address("mcc", "posts", name))
+        now_us = self._now.uptime_us
+        if post.silent_since is None:
+            joined = self._groups.silent(name, post.since, now_us)
+        else:
+            # It was silent before this gateway's start and has been ever since.
+            post.since, joined = post.silent_since, []
+            if post.silent_with is not None:
+                self._groups.restore(name, post.silent_with, now_us)
+                joined = [name]
+        for one in joined:
+            self._posts[one].silent_with = self._groups.group_of(one)
+            self._say(Address("mcc", "posts", one))
+        if joined:
+            self._say_gateway_soon()
+
+    def _leaves_group(self, post: Post) -> None:
+        post.silent_with = None
+        if self._groups.heard(post.post):
+            self._say_gateway_soon()
 
     def _becomes(self, post: Post, presence: Presence) -> bool:
         if not post.becomes(presence, self._now.wall_ms):
@@ -1746,6 +1817,7 @@ class Gateway:
             "selftest", level=level, post=name, alarm_id=alarm, failed=failed, circuit=circuit
         )
         self._schedule_selftest(post)
+        self._show_faults(post)
         self._say(Address("mcc", "posts", name))
 
     # --- links -----------------------------------------------------------------------------
@@ -1759,7 +1831,7 @@ class Gateway:
         outgoing.clear()
         outgoing.connection = connection
         outgoing.heard_us = self._now.uptime_us
-        self._deadlines.set(("quiet", link), self._now.uptime_us + QUIET_US)
+        self._deadlines.set(("quiet", link), self._now.uptime_us + self._quiet_us)
         self._log("link_up", link=link, connection=connection)
         if link == MCC_LINK:
             self._beat_us = None
@@ -1773,10 +1845,13 @@ class Gateway:
                 self._say(Address("mcc", "posts", name))
             return
         self._set_fault("posts_link_down", present=False)
-        silent_us = self._now.uptime_us + SILENT_AFTER_US
+        missed = (
+            name
+            for name, post in self._posts.items()
+            if post.presence != "silent" and name not in self._retired
+        )
+        self._supervision.hears(missed, self._now.uptime_us)
         for name, post in self._posts.items():
-            if post.presence != "silent":
-                self._deadlines.set(("silent", name), silent_us)
             if post.listed or post.window is not None or post.selftest_due is not None:
                 self._say(Address("posts", "state", name))
         for name in self._retired:
@@ -1792,23 +1867,24 @@ class Gateway:
             self._beat_us = None
             self._deadlines.cancel(("beat",))
         else:
+            self._supervision.deaf()
             self._set_fault("posts_link_down", present=True)
 
     def _quiet(self, link: str) -> None:
         """Perhaps nothing has been heard for a while: is that silence, or are we deaf?"""
         now_us = self._now.uptime_us
         quiet_us = now_us - self._outgoing[link].heard_us
-        if quiet_us < QUIET_US:
-            self._deadlines.set(("quiet", link), now_us - quiet_us + QUIET_US)
+        if quiet_us < self._quiet_us:
+            self._deadlines.set(("quiet", link), now_us - quiet_us + self._quiet_us)
             return
         post = next((name for name in self._posts if name not in self._retired), None)
-        if quiet_us >= DEAF_US and post is not None:
+        if quiet_us >= self._deaf_us and post is not None:
             self._log("link_deaf", level="warning", link=link)
             self._effects.append(Drop(link, "not even our own documents are heard"))
         elif post is not None:
             side: Literal["posts", "mcc"] = "posts" if link == POSTS_LINK else "mcc"
             self._say(Address(side, "state" if link == POSTS_LINK else "posts", post))
-        self._deadlines.set(("quiet", link), now_us + DEAF_US - QUIET_US)
+        self._deadlines.set(("quiet", link), now_us + self._deaf_us - self._quiet_us)
 
     def _read_back(self, message: Message) -> None:
         """A document of ours as the broker kept it: mend what differs, clear what is unknown."""
@@ -1831,11 +1907,11 @@ class Gateway:
                 address = Address("mcc", "posts", name)
                 if not self._has_room_for(name):
                     return
-                if name not in self._posts and name not in self._retired:
+                if name not in self._retired:
                     # Supervised before the restart, so still: silence is an alarm.
                     post = self._watched(name)
-                    post.firmware, post.faults = message.firmware, message.faults
-                    post.shown_last_seen = message.last_seen
+                    if not post.restored:
+                        post.restore(message, self._now)
                 same = self._document(address) == message
             case _:
                 return
@@ -1855,7 +1931,10 @@ class Gateway:
             journal_id=self._journal_id,
             journal_depth=len(self._unreceipted),
             uplink_lag_s=max(0, self._now.uptime_us - oldest_us) // SECOND_US,
-            faults=self.faults,
+            faults=self._lives.shown,
+            faults_since=self._lives.since,
+            faults_count=self._lives.count,
+            silent_groups=self._groups.shown,
         )
         topic = self._topics.mcc("gateways", self._settings.gateway_id)
         self._effects.append(Publish(MCC_LINK, topic, message, retain=True))
@@ -1870,7 +1949,34 @@ class Gateway:
             self._faults.discard(fault)
         level: Literal["warning", "info"] = "warning" if present else "info"
         self._log("fault", level=level, fault=fault, present=present)
-        self._say_gateway()
+        self._show_own_faults()
+
+    def _faults_in_order(self) -> list[str]:
+        return sorted(self._faults)
+
+    def _show_own_faults(self) -> None:
+        changed = self._lives.see(self._faults_in_order(), self._now)
+        changed |= self._lives.due(self._now)
+        self._look_again(("own_faults",), self._lives)
+        if changed:
+            self._say_gateway()
+
+    def _say_gateway_soon(self) -> None:
+        """Many posts at once are many reasons and one word."""
+        if self._is_up(MCC_LINK):
+            soon_us = self._now.uptime_us + SAY_PAUSE_US
+            self._deadlines.set(("beat",), min(soon_us, self._deadlines.get(("beat",)) or soon_us))
+
+    def _look_at_own_delay(self) -> None:
+        """Whether this process has slept over what it wanted to be woken for."""
+        wake_us = self.wake_at_us()
+        late_us = 0 if wake_us is None else self._now.uptime_us - wake_us
+        if late_us < STALLED_US:
+            return
+        self._supervision.stalled(late_us)
+        self._log("gateway_stalled", level="warning", for_ms=late_us // 1000)
+        self._deadlines.set(("passed", "stalled"), self._now.uptime_us + STALL_SHOWN_US)
+        self._set_fault("stalled", present=True)
 
     # --- what is over for long ---------------------------------------------------------------
 

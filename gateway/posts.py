@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gateway.faults import FaultLives
 from gateway.record import AlarmRecord, Span, listing
 from gateway.selftests import fault_of
+from hardware.clock import Now
 from protocol.messages import (
     HELD_MAX,
     Health,
@@ -20,7 +22,7 @@ from protocol.messages import (
     Selftest,
     TestWindow,
 )
-from protocol.values import FAULTS_MAX, timestamp
+from protocol.values import timestamp
 
 Presence = Literal["online", "silent", "unknown"]
 SAME_PLACE_DEGREES = 0.00001  # 1.1 m; what a technician writes down has five decimals
@@ -60,7 +62,8 @@ class Post:
     connection: str | None = None
     heartbeat: int | None = None  # the last one heard
     firmware: str | None = None
-    faults: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()  # as it said last
+    lives: FaultLives = field(default_factory=FaultLives)
     name: str | None = None  # what people call it; from the register, like its place
     place: Place | None = None
     claims: Place | None = None  # the surveyed place by the post's own settings, if it said
@@ -69,6 +72,9 @@ class Post:
     flooding: bool = False
     last_seen_ms: int | None = None
     shown_last_seen: str | None = None
+    silent_since: str | None = None  # before this gateway's start, by the document of the last run
+    silent_with: str | None = None
+    restored: bool = False  # that document has been read
     listed: dict[str, AlarmRecord] = field(default_factory=dict)
     holds: set[str] = field(default_factory=set)  # by its last heartbeat and its offers since
     unresolved: set[str] = field(default_factory=set)  # also what is on its way to the journal
@@ -119,8 +125,32 @@ class Post:
             return False
         self.presence = presence
         self.since = timestamp(wall_ms)
-        self.shown_last_seen = None if self.last_seen_ms is None else timestamp(self.last_seen_ms)
+        if self.last_seen_ms is not None:
+            self.shown_last_seen = timestamp(self.last_seen_ms)
         return True
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """What is wrong with it at this moment: what the gateway sees first, then what it says."""
+        own = (("flooding", self.flooding), ("place_differs", self.misplaced))
+        tested = fault_of(self.selftest)
+        return (
+            *(fault for fault, present in own if present),
+            *(() if tested is None else (tested,)),
+            *self.faults,
+        )
+
+    def restore(self, shown: MccPost, now: Now) -> None:
+        """Take up what an earlier run of this gateway has shown of it, once."""
+        self.restored = True
+        self.firmware = self.firmware or shown.firmware
+        if self.last_seen_ms is None:
+            self.faults, self.shown_last_seen = shown.faults, shown.last_seen
+            self.lives.see(self.present, now)
+            if shown.connection == "silent":
+                self.silent_since, self.silent_with = shown.at, shown.silent_with
+        once = (1,) * len(shown.faults)
+        self.lives.restore(shown.faults, shown.faults_since, shown.faults_count or once)
 
     def practice(self, now_us: int) -> Span | None:
         """When presses are practice, while the window is open."""
@@ -157,11 +187,6 @@ class Post:
 
     def mcc_document(self, gateway: str) -> MccPost:
         """mcc/posts/{post}."""
-        own = [("flooding", self.flooding), ("place_differs", self.misplaced)]
-        tested = fault_of(self.selftest)
-        if tested is not None:
-            own.append((tested, True))
-        faults = (*(fault for fault, present in own if present), *self.faults)
         maintained = None if self.maintained_until_us is None else self.maintained
         return MccPost(
             post=self.post,
@@ -170,7 +195,10 @@ class Post:
             at=self.since,
             name=self.name,
             place=self.place,
-            faults=faults[:FAULTS_MAX],
+            faults=self.lives.shown,
+            faults_since=self.lives.since,
+            faults_count=self.lives.count,
+            silent_with=self.silent_with if self.presence == "silent" else None,
             last_seen=self.shown_last_seen,
             firmware=self.firmware,
             test_window=None if self.window is None else self.window.shown,

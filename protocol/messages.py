@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from protocol.states import State
 from protocol.values import (
+    FAULT_COUNT_MAX,
     FAULTS_MAX,
     REPEATS_MAX,
     AccuracyM,
@@ -41,6 +42,7 @@ from protocol.values import (
 )
 
 PRESSES_MAX = 16
+GROUPS_MAX = 8
 # Alarms in one heartbeat or state document: the 16 unresolved that a post holds at most, and 4 that
 # are over and not yet confirmed. More would not fit the 4 KiB of a heartbeat.
 HELD_MAX = 20
@@ -64,6 +66,11 @@ LampMeaning = Literal["armed", "calling", "answered", "out_of_order"]
 Presses = Annotated[tuple[OffsetMs, ...], Meta(max_length=PRESSES_MAX)]
 RepeatUptimes = Annotated[tuple[UptimeMs | None, ...], Meta(max_length=REPEATS_MAX)]
 Faults = Annotated[tuple[FaultName, ...], Meta(max_length=FAULTS_MAX)]
+# Of each fault in `faults`, in their order: since when it stands, how often it has come since.
+FaultsSince = Annotated[tuple[Timestamp, ...], Meta(max_length=FAULTS_MAX)]
+FaultsCount = Annotated[
+    tuple[Annotated[int, Meta(ge=1, le=FAULT_COUNT_MAX)], ...], Meta(max_length=FAULTS_MAX)
+]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -72,9 +79,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         """Refuse a time such as 31 February, which the pattern lets through."""
         for name in _times_of(type(self)):
-            text = getattr(self, name)
-            if text is not None:
-                _refuse_no_day(name, text)
+            said = getattr(self, name)
+            for text in said if isinstance(said, tuple) else (said,):
+                if text is not None:
+                    _refuse_no_day(name, text)
 
 
 def _refuse_no_day(name: str, text: str) -> None:
@@ -92,7 +100,7 @@ def _times_of(kind: type[Part]) -> tuple[str, ...]:
         _TIMES[kind] = tuple(
             name
             for name, annotation in kind.__annotations__.items()
-            if "Timestamp" in str(annotation)
+            if "Timestamp" in str(annotation) or annotation == "FaultsSince"
         )
     return _TIMES[kind]
 
@@ -377,7 +385,11 @@ class Selftest(Part, frozen=True):
 class MccPost(Message, frozen=True):
     """mcc/posts/{post}, retained, published on transitions only.
 
-    `connection` is `unknown` and not `silent` while a post in `maintenance` is not heard.
+    `connection` is `unknown` and not `silent` while a post in `maintenance` is not heard; `at` is
+    since when it is as it is. `faults_since` and `faults_count` go with `faults`, in its order;
+    without them nobody knows. A count above 1: it has come and gone so often, and stands until it
+    has stayed away for a minute. `silent_with`: the `since` of the gateway's group of posts that
+    have become silent together, of which this is one.
     """
 
     post: PostId
@@ -387,15 +399,32 @@ class MccPost(Message, frozen=True):
     name: Label | None = None
     place: Place | None = None
     faults: Faults = ()
+    faults_since: FaultsSince = ()
+    faults_count: FaultsCount = ()
     last_seen: Timestamp | None = None
     firmware: Label | None = None
     test_window: TestWindow | None = None
     maintenance: Maintenance | None = None
     selftest: Selftest | None = None
+    silent_with: Timestamp | None = None
+
+
+class SilentGroup(Part, frozen=True):
+    """Posts that have become silent together: one fault, whatever its cause is.
+
+    Each has a document of its own, which names the group by its `since`. `posts`: how many are
+    silent still.
+    """
+
+    since: Timestamp
+    posts: Annotated[int, Meta(ge=1, le=2**31)]
 
 
 class MccGateway(Message, frozen=True):
-    """mcc/gateways/{gateway}, retained, and the will; a beat every 10 s."""
+    """mcc/gateways/{gateway}, retained, and the will; a beat every 10 s.
+
+    `faults_since` and `faults_count` as in a post's document.
+    """
 
     gateway: GatewayId
     online: bool
@@ -404,6 +433,9 @@ class MccGateway(Message, frozen=True):
     journal_depth: Annotated[int, Meta(ge=0, le=2**53)] = 0
     uplink_lag_s: Annotated[int, Meta(ge=0, le=2**53)] = 0
     faults: Faults = ()
+    faults_since: FaultsSince = ()
+    faults_count: FaultsCount = ()
+    silent_groups: Annotated[tuple[SilentGroup, ...], Meta(max_length=GROUPS_MAX)] = ()
 
 
 Action = Literal[

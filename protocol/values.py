@@ -76,6 +76,7 @@ Outcome = Literal["real", "false", "test", "prank"]
 OUTCOMES: tuple[Outcome, ...] = ("real", "false", "test", "prank")
 
 FAULTS_MAX = 16
+FAULT_COUNT_MAX = 1_000_000  # how often a fault has come while it stands; then it is not counted on
 FaultName = Annotated[
     str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z", max_length=32, examples=["button_worn"])
 ]
