@@ -40,6 +40,7 @@ from gateway.core import (
     Recalled,
     RecallFailed,
 )
+from gateway.faults import RESTART_LOOP, Start, note_start, starts_too_often
 from gateway.record import AlarmRecord
 from process.database import (
     FILE_ERRORS,
@@ -134,6 +135,7 @@ class Journal:
         self._sequence: Sequence | None = None
         self._lock_file: int | None = None
         self._commits = 0
+        self._start: Start | None = None
         self._corrupt = False
         self._work: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -152,17 +154,19 @@ class Journal:
 
     # --- opening ---------------------------------------------------------------------------
 
-    def open(self) -> Opened:
+    def open(self, start: Start | None = None) -> Opened:
         """Open or make the database, read what is live, and start the thread.
 
         A damaged file is set aside and a new journal begun. A file that is an older copy of itself
-        gets a new `journal_id`, which voids the receipts in it.
+        gets a new `journal_id`, which voids the receipts in it. `start`: the start of a gateway's
+        process, which is remembered; with too many of them that is a fault.
 
         Raises:
             JournalUnusable: it cannot be opened, another process has it, it is of a newer
                 version, or it is no journal at all.
         """
         faults: list[str] = []
+        self._start = start
         try:
             self._claim()
             try:
@@ -263,6 +267,10 @@ class Journal:
                 log("journal_restored", level="error", journal_id=meta["journal_id"])
             self._commits += 1
             meta["commits"] = str(self._commits)
+            if self._start is not None:
+                meta["starts"] = note_start(meta.get("starts", ""), self._start)
+                if starts_too_often(meta["starts"]):
+                    faults.append(RESTART_LOOP)
             self._put_meta.run(connection, _meta_rows(meta))
             live = sa.select(_ALARMS.c.alarm_id, _ALARMS.c.body).where(_ALARMS.c.live)
             # Were there ever more than the core takes: the newest.

@@ -33,6 +33,7 @@ from gateway.core import (
     SoundName,
     Told,
 )
+from gateway.faults import Start
 from gateway.gate import Gate, NotAdmitted, Register
 from gateway.journal import Journal
 from gateway.settings import GatewayFile, MccSettings, PostsSettings
@@ -132,7 +133,8 @@ class Service:
         self._registrar = self._open_register()
         self._journal = Journal(settings.journal.url, self._deliver)
         now = self._clock.now()
-        opened = self._journal.open()
+        start = Start(self._clock.boot_id(), now.uptime_us, now.wall_ms)
+        opened = self._journal.open(start)
         self._core = Gateway(
             GatewaySettings(
                 gateway_id=settings.gateway_id,
@@ -141,6 +143,7 @@ class Service:
                 silent=settings.buzzer.silent,
                 topic_root=settings.topic_root,
                 keep_days=settings.journal.keep_days,
+                silent_after_s=settings.posts.silent_after_s,
                 selftests=settings.selftest.daily,
             ),
             now=now,

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from gateway.supervision import SILENT_AFTER_S
 from process.settings import FilePath, LogSettings, MqttUrl, require_tls_fits
 from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
 from protocol.values import ConsoleId, GatewayId
@@ -34,10 +35,17 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class PostsSettings(Table, frozen=True):
-    """[posts]: the broker that the posts connect to."""
+    """[posts]: the broker that the posts connect to.
+
+    The command centre shows a post that is not heard as silent after `silent_after_s`: 20 where its
+    posts have a heartbeat of 5 s.
+    """
 
     url: MqttUrl
     keepalive_s: KeepaliveS = 20
+    # Under the 200 s of UL and the 180 s of EN 50131 grade 3, and no less than four heartbeats of a
+    # strict post.
+    silent_after_s: Annotated[int, Meta(ge=20, le=180)] = SILENT_AFTER_S
     ca: FilePath | None = None
     certificate: FilePath | None = None
     key: FilePath | None = None

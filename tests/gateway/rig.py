@@ -102,7 +102,13 @@ class Rig:
         """An id that was not there before."""
         return some_id(next(self._ids))
 
-    def restart(self, *, connect: bool = True, journal_id: str | None = None) -> None:
+    def restart(
+        self,
+        *,
+        connect: bool = True,
+        journal_id: str | None = None,
+        faults: tuple[str, ...] = (),
+    ) -> None:
         """Kill the process and start it on what the journal holds."""
         self.journal_id = journal_id or self.journal_id
         self._events: deque[object] = deque()
@@ -114,7 +120,7 @@ class Rig:
             journal_id=self.journal_id,
             records=[record for record in self.journal.values() if record.live],
             meta=self.meta,
-            faults=(),
+            faults=faults,
             rng=Random(1),
         )
         if connect:

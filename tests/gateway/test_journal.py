@@ -24,6 +24,7 @@ from gateway.core import (
     Recall,
     Recalled,
 )
+from gateway.faults import Start
 from gateway.journal import Journal, JournalUnusable, Opened
 from gateway.record import AlarmRecord, history, new_record
 from hardware.clock import Now
@@ -463,3 +464,13 @@ def test_kill_9_in_a_loop_loses_nothing_that_was_reported(tmp_path: Path) -> Non
         there = {one.alarm_id for one in opened.records}
         assert {some_id(n) for n in range(max(reported) + 1)} <= there
         assert opened.faults == ()
+
+
+def test_three_starts_in_ten_minutes_are_a_fault_that_outlasts_the_process(tmp_path: Path) -> None:
+    found = []
+    for minute in (0, 4, 8, 30, 31):
+        room = Room(tmp_path)
+        at_us = minute * 60_000_000
+        found.append(room.journal.open(Start("boot", at_us, at_us // 1000)).faults)
+        room.close()
+    assert found == [(), (), ("restart_loop",), (), ()]

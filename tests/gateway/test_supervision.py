@@ -262,3 +262,14 @@ def test_what_a_broker_replays_is_taken_up_once_and_not_at_every_connection() ->
     rig.hear(stale, Address("mcc", "posts", POST), retained=True)
     rig.advance(2)
     assert rig.post_document().faults == ()
+
+
+def test_too_many_starts_are_the_gateways_own_fault_for_ten_minutes() -> None:
+    rig = Rig(connected=False)
+    rig.restart(connect=False, faults=("restart_loop",))
+    rig.connect()
+    assert rig.gateway_document().faults == ("restart_loop",)
+    rig.advance(599)
+    assert rig.gateway_document().faults == ("restart_loop",)
+    rig.advance(2)
+    assert rig.gateway_document().faults == ()
