@@ -3,12 +3,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks tests
+ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks image tests
 # Installed once per state of these two files; later runs need no network.
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults simulate soak test test-systemd lint fuzz schemas openapi drawings doctor-pages sbom bench clean packages vendor words screenshots
+.PHONY: help demo faults simulate soak test test-systemd lint fuzz schemas openapi drawings doctor-pages sbom bench clean packages image image-packages image-test vendor words screenshots
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,19 @@ vendor: ## fetch the console's map library from npm into mcc/console/static/vend
 
 doctor-pages: $(VENV)/dev.stamp ## write the tables of docs/doctor.*.md from the code
 	$(BIN)/python -m process.doctor docs
+
+# arm64 programs run here by qemu-user, which registers itself only where binfmt_misc is mounted.
+IMAGE_PACKAGES := mmdebstrap qemu-user-static binfmt-support mtools dosfstools e2fsprogs fdisk qemu-system-arm device-tree-compiler openssh-client mosquitto
+image-packages:
+	@test -e /proc/sys/fs/binfmt_misc/register || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+	@$(MAKE) --no-print-directory packages PACKAGES="$(IMAGE_PACKAGES)"
+
+SUITE ?= bookworm
+image: image-packages $(VENV)/dev.stamp ## write build/image/kentongan-bookworm.img, the card of a post (root)
+	$(BIN)/python -m image --suite $(SUITE)
+
+image-test: image-packages $(VENV)/dev.stamp ## boot that image, press, answer, cut its power (root): a quiet machine, an hour
+	KENTONGAN_IMAGE=build/image/kentongan-$(SUITE).img $(BIN)/pytest -s tests/image/booted.py
 
 sbom: $(VENV)/dev.stamp ## write build/*.cdx.json: what each program brings, as CycloneDX
 	$(BIN)/python -m process.sbom build

@@ -39,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "card":
             from device.card import Card, Places, blink
 
+            if options.verb == "firmware":
+                return _lay_firmware()
             return Card(Places()).start() if options.verb == "take" else blink(Places())
+        if options.command == "update":
+            return _update(options)
         if options.command == "doctor":
             from device.doctor import examine
 
@@ -76,7 +80,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Take a bundle from the boot partition and lay what the post runs by;"
         " blink why there is no post yet.",
     )
-    card.add_argument("verb", choices=("take", "blink"))
+    card.add_argument("verb", choices=("firmware", "take", "blink"))
+    update = commands.add_parser(
+        "update",
+        help="install a signed firmware beside this one; keep it only if the post comes up",
+        description="Verify an update, install it beside what runs, start it, and keep it only if"
+        " the post comes up listening and answered; else the version before runs again.",
+    )
+    update.add_argument(
+        "bundle", type=Path, help="the update's file; without one: what runs", nargs="?"
+    )
     panel = commands.add_parser(
         "panel",
         help="work the button of a post with mock pins",
@@ -161,6 +174,44 @@ def _run_or_check(options: argparse.Namespace) -> int:
     except (PinsUnavailable, PanelError, OutboxRefused) as error:
         _say(str(error))
         return 2
+
+
+# Where a card keeps firmwares, and the key that it was made with.
+_FIRMWARES, _FACTORY = Path("/data/firmware"), Path("/run/kentongan-firmware/factory")
+_UPDATE_KEY = Path("/etc/kentongan-update.pub")
+
+
+def _lay_firmware() -> int:
+    from device.update import RunningHost, Store, UpdateRefused, at_start
+
+    try:
+        at_start(Store(_FIRMWARES, _FACTORY), RunningHost())
+    except UpdateRefused as error:
+        _say(str(error))
+        return 1
+    return 0
+
+
+def _update(options: argparse.Namespace) -> int:
+    from device.update import RunningHost, Store, UpdateRefused, update
+
+    store = Store(_FIRMWARES, _FACTORY)
+    if not _FACTORY.is_dir():
+        _say("this is for a post on our card; elsewhere: pip install, then install again")
+        return 2
+    if options.bundle is None:
+        sys.stdout.write(f"{store.installed().current}\n")
+        return 0
+    try:
+        version = update(store, RunningHost(), options.bundle, _UPDATE_KEY)
+    except UpdateRefused as error:
+        _say(str(error))
+        return 1
+    except OSError as error:
+        _say(f"{error.filename or _FIRMWARES}: {error.strerror or error}")
+        return 1
+    sys.stdout.write(f"{version} runs\n")
+    return 0
 
 
 def _panel(options: argparse.Namespace) -> int:

@@ -8,7 +8,17 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from image.debian import FIRMWARE, BuildError, clamp, clean, compile_python, debian, firmware, run
+from image.debian import (
+    FIRMWARE,
+    BuildError,
+    clamp,
+    clean,
+    compile_python,
+    debian,
+    firmware,
+    run,
+    thin_modules,
+)
 
 HERE = Path(__file__).parent
 _NAMESPACE = uuid.UUID("2c1d7a52-8a5e-4f0b-9a6a-6b617274752e")
@@ -18,7 +28,12 @@ BOOT_AT_MIB, BOOT_MIB = 4, 252
 ROOT_MIB = 1280
 TOTAL_MIB = 2048
 DATA_MIB = TOTAL_MIB - BOOT_AT_MIB - BOOT_MIB - ROOT_MIB
-_ENABLED = ("kentongan-card.service", "kentongan-code.service", "kentongan-device.service")
+_ENABLED = (
+    "kentongan-firmware.service",
+    "kentongan-card.service",
+    "kentongan-code.service",
+    "kentongan-device.service",
+)
 # Nobody logs in at a screen or a serial line, nothing changes by itself or waits for a network.
 _MASKED = (
     *("getty@.service", "serial-getty@.service", "autovt@.service", "console-getty.service"),
@@ -66,6 +81,7 @@ def build(suite: str, out: Path, cache: Path, epoch: int) -> Built:
         "-f",
         debian(suite, cache, epoch),
     )
+    thin_modules(root)
     firmware(root, cache, epoch)
     layers(root)
     _initrd(root, epoch)
@@ -102,7 +118,7 @@ def layers(root: Path) -> None:
 def _initrd(root: Path, epoch: int) -> None:
     (modules,) = (root / "usr/lib/modules").glob("*")
     script = (
-        'mount -t proc proc "$1/proc"; chroot "$1" depmod "$2";'
+        'mount -t proc proc "$1/proc"; depmod --basedir "$1" "$2";'
         ' chroot "$1" mkinitramfs -o /boot/kentongan-initrd "$2"'
     )
     run(

@@ -17,26 +17,31 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = (
     *("systemd-sysv", "systemd-timesyncd", "udev", "kmod", "dbus", "libnss-myhostname"),
     *("network-manager", "wpasupplicant", "modemmanager", "iproute2", "wireless-regdb"),
-    *("python3", "openssl", "ca-certificates", "openssh-server"),
-    *("linux-image-arm64", "initramfs-tools", "zstd", "raspi-firmware", "firmware-brcm80211"),
+    *("python3", "openssl", "openssh-server", "initramfs-tools", "zstd"),
     *("e2fsprogs", "dosfstools"),
 )
-# What no post has: screens, cameras, racks of disks. And hooks that would make an initrd twice.
-_LEFT_OUT = (
-    *(f"/usr/share/{what}/*" for what in ("doc", "man", "locale", "info", "bash-completion")),
-    *(
-        f"{prefix}lib/modules/*/kernel/{what}/*"
-        for prefix in ("/", "/usr/")
-        for what in (
-            *("sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/scsi"),
-            *("drivers/iio", "drivers/md", "drivers/nvme", "drivers/target", "drivers/ata"),
-            *("drivers/staging", "drivers/net/ethernet/mellanox", "drivers/net/ethernet/intel"),
-        )
-    ),
-    "/etc/kernel/postinst.d/*",
-    "/etc/kernel/postrm.d/*",
-    "/etc/initramfs/post-update.d/*",
+# Unpacked and not configured: their scripts make an initrd for each kernel, minutes of emulation,
+# and look for a boot partition that there is not. `build` makes the one initrd.
+UNPACKED = ("linux-image-arm64", "raspi-firmware", "firmware-brcm80211")
+_LEFT_OUT = tuple(
+    f"/usr/share/{what}/*" for what in ("doc", "man", "locale", "info", "bash-completion")
 )
+# What no post has: screens, cameras, racks of disks.
+_MODULES_LEFT_OUT = (
+    *("sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/scsi"),
+    *("drivers/iio", "drivers/md", "drivers/nvme", "drivers/target", "drivers/ata"),
+    *("drivers/staging", "drivers/net/ethernet/mellanox", "drivers/net/ethernet/intel"),
+)
+_UNPACK = """
+APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes --download-only --no-install-recommends \
+  install UNPACKED
+for deb in "$1"/var/cache/apt/archives/linux-image-[0-9]*.deb \
+  "$1"/var/cache/apt/archives/raspi-firmware_*.deb \
+  "$1"/var/cache/apt/archives/firmware-brcm80211_*.deb; do
+  dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C "$1" \
+    --exclude='./etc/*' --exclude='./usr/share/doc/*'
+done
+"""
 FIRMWARE = "opt/kentongan"
 # Sources: each wheel's own tag; PyPI serves all of them for these.
 _PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_28_aarch64", "manylinux_2_34_aarch64")
@@ -78,7 +83,9 @@ def debian(suite: str, cache: Path, epoch: int) -> Path:
     """Debian without us, as a tar that is made once per suite and list of packages."""
     if not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
         raise BuildError("arm64 programs do not run here: make image-packages")
-    made_of = hashlib.sha256(repr((suite, PACKAGES, _LEFT_OUT, epoch)).encode()).hexdigest()[:12]
+    made_of = hashlib.sha256(
+        repr((suite, PACKAGES, UNPACKED, _LEFT_OUT, _UNPACK, epoch)).encode()
+    ).hexdigest()[:12]
     tar = cache / f"debian-{suite}-{made_of}.tar"
     if tar.exists():
         return tar
@@ -93,12 +100,23 @@ def debian(suite: str, cache: Path, epoch: int) -> Path:
         *("--skip=download/empty", "--skip=essential/unlink"),
         '--setup-hook=mkdir -p "$1"/var/cache/apt/archives/',
         f"--setup-hook=sync-in {packages} /var/cache/apt/archives/",
+        # Keys that are there are not made, minutes of emulation; `clean` takes them away.
+        '--setup-hook=mkdir -p "$1"/etc/ssh; for kind in rsa ecdsa ed25519; do'
+        ' touch "$1/etc/ssh/ssh_host_${kind}_key" "$1/etc/ssh/ssh_host_${kind}_key.pub"; done',
+        f"--customize-hook={_UNPACK.replace('UNPACKED', ' '.join(UNPACKED))}",
         f"--customize-hook=sync-out /var/cache/apt/archives {packages}",
         *(suite, new),
         env={"SOURCE_DATE_EPOCH": str(epoch)},
     )
     new.rename(tar)
     return tar
+
+
+def thin_modules(root: Path) -> None:
+    """Without the drivers of what no post has."""
+    for modules in (root / "usr/lib/modules").glob("*/kernel"):
+        for name in _MODULES_LEFT_OUT:
+            shutil.rmtree(modules / name, ignore_errors=True)
 
 
 def python_of(root: Path) -> str:

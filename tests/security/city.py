@@ -71,7 +71,8 @@ class TlsBroker:
         self.plain_port = free_port() if plain else None
         self._authority = authority
         name = directory.name
-        hosts = ("localhost", "127.0.0.1")
+        # The last is this machine as a guest of QEMU sees it.
+        hosts = ("localhost", "127.0.0.1", "10.0.2.2")
         issued = authority.provision(Identity(name, "broker", hosts=hosts), wall_ms())
         bundle = Bundle(
             role="broker",
