@@ -16,7 +16,7 @@ from device.core import Commit as PostCommit
 from device.held import Held, excess_id
 from gateway.core import MCC_LINK, Commit
 from gateway.record import AlarmRecord, document
-from mcc.alarms import STEP_OF, record_of
+from mcc.alarms import RESPONDER, STEP_OF, record_of
 from mcc.alarms import AlarmRecord as MccRecord
 from mcc.core import Commit as MccCommit
 from process.core import Acknowledge, Heard, Publish
@@ -53,6 +53,10 @@ AGREE_US = 70 * SECOND_US
 # Twice the longest pause between two offers to the command centre, 75 s with its jitter.
 OFFERED_US = 150 * SECOND_US
 SILENT_AFTER_WILL_US = 20 * SECOND_US
+# A self-test takes 5 minutes at most, and a link that is deaf is noticed after 2.
+CALM_FOR_TESTS_US = 8 * MINUTE_US
+# Raised by a self-test that failed while things failed; the next one, an hour later, clears them.
+_BY_TESTS = ("selftest_missed", "selftest_unconfirmed", "responder_dead")
 
 
 class Checkers:
@@ -89,6 +93,8 @@ class Checkers:
         self._windows_said: set[str] = set()
         # What has ever stood in the journal, and when each alarm there last changed.
         self._steps: set[str] = set()
+        self._tested: dict[str, str] = {}  # when the latest shown self-test of a post ended
+        self.planted: dict[str, str] = {}  # post -> the failure that its self-test must name
         self._changed_us: dict[str, int] = {}
 
     def watch(self, journal: Journal, store: MccDisk) -> None:
@@ -125,7 +131,7 @@ class Checkers:
         counts: dict[str, int] = {}
         if where in ("everywhere", "journal"):
             for record in self._journal.rows.values():
-                if record.post == post:
+                if record.post == post and record.kind != "selftest":
                     answered = record.answered_repeats
                     if answered is None and record.alarm_id in self._cards[post].rows:
                         # The journal was restored; the command centre will tell it once more.
@@ -141,6 +147,8 @@ class Checkers:
             return sum(counts.values()) + self._pending(post)
         if where == "everywhere":
             for card_row in self._cards[post].rows.values():
+                if not card_row.is_call:
+                    continue
                 held = self._as_answered(card_row)  # an older card learns of it yet
                 moved = max(0, held.carried - (held.answered_repeats or 0))
                 if held.excess and not self._excess_of(held):
@@ -210,7 +218,7 @@ class Checkers:
         for post, held in self.in_journal().items():
             self._gone[post] += held_before[post] - held
         for post, card in self._cards.items():
-            rows = [held for held in card.rows.values() if not held.over]
+            rows = [held for held in card.rows.values() if held.is_call and not held.over]
             known = [(self._repeats_known(held.alarm_id), held.repeats) for held in rows]
             self._owed[post] = sum(max(0, theirs - ours) for theirs, ours in known)
             if card.replaced:
@@ -263,7 +271,7 @@ class Checkers:
             before = rows.get(held.alarm_id)
             if before is None:
                 self.timeline.note(post.name, f"holds {held.alarm_id[-12:]}")
-                if not held.alarm.presses_ms:
+                if held.is_call and not held.alarm.presses_ms:
                     self._carried_us[post.name] = self.timeline.now_us
                 continue
             self._rises(f"{post.name} outbox", before, held)
@@ -281,13 +289,20 @@ class Checkers:
         for alarm_id in commit.deletes:
             after.pop(alarm_id, None)
         bad = bad or post.disk.unread
-        if sum(not held.over for held in after.values()) > UNRESOLVED_MAX and not bad:
+        if (
+            sum(held.is_call and not held.over for held in after.values()) > UNRESOLVED_MAX
+            and not bad
+        ):
             self._broken("P7", f"{post.name}: more than {UNRESOLVED_MAX} unresolved")
         if len(after) > HELD_MAX and not bad:
             self._broken("P7", f"{post.name}: holds {len(after)}")
 
     def _journal_commit(self, rows: dict[str, AlarmRecord], commit: Commit) -> None:
         posts = set()
+        for alarm_id in commit.deletes:
+            gone = rows.get(alarm_id)
+            if gone is not None and (gone.kind != "selftest" or gone.live):
+                self._broken("P1", f"the journal deletes {gone}")
         for put in commit.puts:
             record = put.record
             before = rows.get(record.alarm_id)
@@ -309,7 +324,9 @@ class Checkers:
                 f" answered={record.answered_repeats} listed={record.listed}"
                 f" receipted={record.receipted is not None}",
             )
-            if record.answered_repeats is not None and (
+            if record.kind == "selftest":
+                self._selftest_in_journal(before, record)
+            elif record.answered_repeats is not None and (
                 before is None or before.answered_repeats is None
             ):
                 self._answers_what_was_seen(record)
@@ -322,6 +339,16 @@ class Checkers:
     def _new_in_journal(self, record: AlarmRecord) -> None:
         if record.post not in self.posts:
             self._broken("P4", f"an alarm of {record.post}, which there is not")
+
+    def _selftest_in_journal(self, before: AlarmRecord | None, record: AlarmRecord) -> None:
+        """Nobody's call, and answered by nobody but the responder."""
+        if record.repeats or record.follows:
+            self._broken("P5", f"a self-test counts as a call: {record}")
+        answer = record.reached.resolved
+        if record.reached.acknowledged or (answer and answer.operator != RESPONDER):
+            self._broken("P1", f"somebody has answered a self-test: {record}")
+        if answer is not None and (before is None or before.reached.resolved is None):
+            self.counts["selftests_answered"] += 1
 
     def _answers_what_was_seen(self, record: AlarmRecord) -> None:
         seen = {
@@ -340,6 +367,8 @@ class Checkers:
 
     def _store_commit(self, rows: dict[str, MccRecord], commit: MccCommit) -> None:
         for alarm in commit.alarms:
+            if alarm.kind == "selftest":
+                self._broken("P1", f"a self-test is shown as a call: {alarm}")
             before = rows.get(alarm.alarm_id)
             if before is not None and alarm.alarm_id in commit.fresh:
                 continue
@@ -542,6 +571,7 @@ class Checkers:
     def _post_document(self, shown: MccPost) -> None:
         if shown.test_window is not None:
             self._windows_said.add(shown.test_window.command_id)
+        self._selftest_result(shown)
         before = self._shown.get(shown.post)
         self._shown[shown.post] = shown.connection
         now_us = self.timeline.now_us
@@ -558,6 +588,23 @@ class Checkers:
                 steady and now_us - alive_us < SILENT_US - SECOND_US
             ):
                 self._broken("P3", f"{shown.post} is shown silent, and it is not")
+
+    def _selftest_result(self, shown: MccPost) -> None:
+        """P3: while nothing fails every self-test passes, but for what was planted."""
+        result = shown.selftest
+        if result is None or result.ended_at == self._tested.get(shown.post):
+            return
+        self._tested[shown.post] = result.ended_at
+        self.counts["selftests_passed" if result.failed is None else "selftests_failed"] += 1
+        planted = self.planted.get(shown.post)
+        is_calm = self.timeline.now_us - self.disturbed_us() > CALM_FOR_TESTS_US
+        if (is_calm or planted) and result.failed != planted:
+            self._broken("P3", f"{shown.post}: {planted or 'nothing'} is broken, {result}")
+
+    @staticmethod
+    def disturbed_us() -> int:
+        """Replaced by the world: until when something fails."""
+        raise NotImplementedError
 
     def gateway_acknowledges(self, acknowledge: Acknowledge, turned_away: set[object]) -> None:
         """P1: an offer is acknowledged when it is in the journal, or over its post's bound."""
@@ -576,6 +623,11 @@ class Checkers:
         """P1: a receipt leaves after the commit."""
         message = publish.message
         if isinstance(message, Command) and message.action == "receive":
+            if message.kind == "selftest":
+                held = centre.disk.selftests.values()
+                if not any(one.alarm_id == message.alarm_id for one in held):
+                    self._broken("P1", f"{message.alarm_id} is receipted and not in the store")
+                return
             alarm = centre.disk.alarms.get(message.alarm_id or "")
             if alarm is None or (message.repeats or 0) > alarm.repeats:
                 self._broken("P1", f"{message.alarm_id} is receipted and not in the store")
@@ -688,7 +740,7 @@ class Checkers:
         now_us = self.timeline.now_us
         for record in self._journal.rows.values():
             known_us = min(connected_us, now_us - self._changed_us.get(record.alarm_id, 0))
-            if known_us < OFFERED_US or record.cleared:
+            if known_us < OFFERED_US or record.cleared or record.kind == "selftest":
                 continue
             there = self._store.alarms.get(record.alarm_id)
             if (
@@ -743,11 +795,12 @@ class Checkers:
                 self._broken("P1", f"{name} still holds {list(post.disk.rows.values())}")
             shown = self._store.posts.get(name)
             damaged = {"disk_replaced"} if post.disk.found_damaged else set()
-            faults = set() if shown is None else {*shown.faults} - {"button_worn"}
+            faults = set() if shown is None else {*shown.faults} - {"button_worn", *_BY_TESTS}
             if shown is None or shown.connection != "online" or faults != damaged:
                 self._broken("P3", f"{name} has {damaged or 'no fault'}, the MCC shows {shown}")
         gateway = self._store.gateways.get(GATEWAY_ID)
-        if gateway is None or gateway.faults != self._journal.faults:
+        own = None if gateway is None else tuple(f for f in gateway.faults if f not in _BY_TESTS)
+        if own != self._journal.faults:
             self._broken("P3", f"the journal has {self._journal.faults}, the MCC shows {gateway}")
         journal_id = self._journal.meta["journal_id"]
         for record in self._journal.rows.values():
@@ -758,6 +811,12 @@ class Checkers:
         for store in (self._store, self._second):
             if store is not None and store.sending():
                 self._broken("P1", f"{store.name} sends for ever: {store.sending()}")
+
+    def selftests_are_over(self) -> bool:
+        """Whether none is under way, as the disks have it."""
+        rows = [*self._journal.rows.values()]
+        held = [one for card in self._cards.values() for one in card.rows.values()]
+        return all(row.kind != "selftest" for row in rows) and all(one.is_call for one in held)
 
     def _settled_in_journal(self, record: AlarmRecord, journal_id: str) -> None:
         who = record.alarm_id

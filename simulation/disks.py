@@ -294,9 +294,9 @@ class Journal(Disk):
     def _apply(self, commits: list[Commit]) -> list[AlarmRecord]:
         existing = []
         for commit in commits:
+            self.on_commit(self.rows, commit)
             for alarm_id in commit.deletes:
                 self.rows.pop(alarm_id, None)
-            self.on_commit(self.rows, commit)
             for put in commit.puts:
                 there = self.rows.get(put.record.alarm_id)
                 if put.is_new and there is not None:

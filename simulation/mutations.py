@@ -496,3 +496,28 @@ def do_not_repeat_commands(stack: contextlib.ExitStack) -> None:
 def do_not_repair_a_gateway(stack: contextlib.ExitStack) -> None:
     """A document below what is held leads to nothing."""
     _patch(stack, centre_core, "repairs", lambda *arguments: [])
+
+
+# --- self-tests --------------------------------------------------------------------------------
+
+
+@_mutation
+def take_selftests_for_calls(stack: contextlib.ExitStack) -> None:
+    """A post treats its self-test as it treats three presses."""
+    _patch(stack, Held, "is_call", True)
+
+
+@_mutation
+def answer_no_selftest(stack: contextlib.ExitStack) -> None:
+    """The command centre receipts self-tests and leaves them open."""
+    _patch(stack, centre_core, "answered_test", lambda alarm, at: alarm)
+
+
+@_mutation
+def show_selftests_as_calls(stack: contextlib.ExitStack) -> None:
+    """The command centre takes a self-test for an alarm like any other."""
+
+    def on_selftest(self: Core, document: Any, now: Any, effects: Any) -> None:
+        self._on_alarm(document, False, now, effects)
+
+    _patch(stack, Core, "_on_selftest", on_selftest)

@@ -17,6 +17,7 @@ from device.core import (
     Meaning,
     Post,
     PostSettings,
+    Pulse,
     ShowLamp,
     Sounded,
 )
@@ -56,6 +57,7 @@ SECOND_CONSOLE = "console-2"
 SOUND_US = 2_600_000  # device/feedback.py: how long the acknowledgement sounds
 OUTBOX_POLL_US = 20_000
 OPEN_PATIENCE_US = 10 * SECOND_US  # device/outbox.py
+PULSE_BEGINS_US, PULSE_ENDS_US = 300, 5_300  # hardware/loopback.py
 TOPICS = Topics()
 
 
@@ -74,14 +76,18 @@ class PostProcess(Process):
         new_id: Callable[[], str],
         *,
         silent: bool,
+        loop: bool,
     ) -> None:
-        """`silent`: it never makes a sound."""
+        """`silent`: it never makes a sound; `loop`: its button's line has a loop-back."""
         super().__init__(timeline, name, host)
         self.disk = disk
         self.silent = silent
+        self.loop = loop
+        self.is_cut = False  # the button's circuit is dead
         self.lamp: Meaning | None = None
         self.button_closed = False
         self.cancel_closed = False
+        self._finger = self._pulsing = False  # either closes the button's line
         self.clicks = 0
         self.sounding: str | None = None
         self.sounded: tuple[int, str] | None = None
@@ -105,9 +111,23 @@ class PostProcess(Process):
     def edge(self, pin: Literal["button", "cancel"], closed: bool, late_us: int = 0) -> None:
         """A contact of the box moves; the process hears of it up to `late_us` later."""
         if pin == "button":
+            self._finger = closed
+            self._line_moves(late_us)
+            return
+        self.cancel_closed = closed
+        self._heard_of(pin, closed, late_us)
+
+    def _line_moves(self, late_us: int = 0) -> None:
+        closed = (self._finger or self._pulsing) and not self.is_cut
+        if closed != self.button_closed:
             self.button_closed = closed
-        else:
-            self.cancel_closed = closed
+            self._heard_of("button", closed, late_us)
+
+    def _pulse(self, begins: bool) -> None:
+        self._pulsing = begins
+        self._line_moves()
+
+    def _heard_of(self, pin: Literal["button", "cancel"], closed: bool, late_us: int) -> None:
         if self.alive:
             now_us = self.timeline.now_us
             # Late, but never out of order: the kernel queues them.
@@ -154,7 +174,12 @@ class PostProcess(Process):
         self.sounding = None
         self.core = Post(
             PostSettings(
-                post_id=self.name, lat=-7.97, lon=112.63, firmware="simulated", silent=self.silent
+                post_id=self.name,
+                lat=-7.97,
+                lon=112.63,
+                firmware="simulated",
+                silent=self.silent,
+                loop=self.loop,
             ),
             boot_id=self.host.boot_id,
             now=self.host.now(),
@@ -188,6 +213,10 @@ class PostProcess(Process):
                 self.disk.commit(effect, self.offer)
             case Click():
                 self.clicks += 1
+            case Pulse():
+                self.timeline.after(PULSE_BEGINS_US, self._pulse, True)
+                self.timeline.after(PULSE_ENDS_US, self._pulse, False)
+                self.pulsed()
             case ShowLamp(meaning):
                 self.lamp = meaning
                 self.timeline.note(self.name, f"lamp {meaning}")
@@ -198,6 +227,10 @@ class PostProcess(Process):
                 self.timeline.after(SOUND_US, self._sound_over, self.life, alarm_id)
             case Drop(_, reason):
                 self.link.drop(reason)
+
+    @staticmethod
+    def pulsed() -> None:
+        """Replaced by the world: somebody may press in this very moment."""
 
     def _sound_over(self, life: int, alarm_id: str) -> None:
         if not self.alive or life != self.life or self.sounding != alarm_id:
@@ -275,7 +308,7 @@ class GatewayProcess(Process):
         """As `gateway.service.Service`."""
         journal_id, records, meta, faults = self.disk.open()
         self.core = Gateway(
-            GatewaySettings(gateway_id=GATEWAY_ID, receiver=CONSOLE),
+            GatewaySettings(gateway_id=GATEWAY_ID, receiver=CONSOLE, selftests=True),
             now=self.host.now(),
             journal_id=journal_id,
             records=records,

@@ -44,6 +44,7 @@ CALLS_MIN, CALLS_MAX = 12, 16
 FAULTS_MIN, FAULTS_MAX = 24, 36
 OVERHEARD_MAX = 40
 POWER_TO_LISTENING_US = 20 * SECOND_US
+SELFTEST_ENDS_US = 10 * MINUTE_US
 
 
 class World:
@@ -68,10 +69,12 @@ class World:
         self.counts: Counter[str] = Counter()
         self.truth = Truth()
         self.checkers = Checkers(timeline, self.truth, self.counts)
+        self.disturbed_us = 0  # until when something fails, as far as is known now
+        setattr(self.checkers, "disturbed_us", lambda: self.disturbed_us)  # noqa: B010 - a hook
+        self.meddles = False  # people press and processes die in the middle of self-tests
         self.overheard: deque[Packet] = deque(maxlen=OVERHEARD_MAX)
         self.until_us = DAY_ENDS_US
         self.faults_end_us = FAULTS_END_US
-        self.disturbed_us = 0  # until when something fails, as far as is known now
         self._ids = 0
         names = ("posts", "mcc") if brokers == 2 else ("posts mcc",)
         self.brokers = [Broker(timeline, name, self._rng(), self.counts) for name in names]
@@ -140,9 +143,11 @@ class World:
             self._rng(),
             self.new_id,
             silent=silent,
+            loop=len(self.posts) % 2 == 0,
         )
         self.posts[name] = post
         resident = Resident(self.timeline, self._rng(), post, self.truth)
+        setattr(post, "pulsed", lambda: self._during_selftest(post))  # noqa: B010 - a hook
         setattr(resident, "call_made", self.checkers.call_made)  # noqa: B010 - a hook
         self.residents[name] = resident
         self.checkers.watch_post(post)
@@ -226,6 +231,23 @@ class World:
             process.life,
         )
 
+    def _during_selftest(self, post: PostProcess) -> None:
+        """The loop-back pulses: a resident may press in this moment, a process die soon after."""
+        self.counts["selftest_pulses"] += 1
+        if not self.meddles or self.timeline.now_us > FAULTS_END_US - MINUTE_US:
+            return
+        what = self.rng.random()
+        soon_us = self.rng.randrange(8_000)
+        if what < 0.35:
+            self.counts["pressed_during_selftest"] += 1
+            self.timeline.after(soon_us, self.call, post.name)
+        elif what < 0.6:
+            process = self.rng.choice((post, self.gateway, self.centre))
+            self.later(soon_us * 100, self._kill, process)
+
+    def _kill(self, process: PostProcess | GatewayProcess | CentreProcess) -> None:
+        process.die(power=False)
+
     # --- what faults need ------------------------------------------------------------------
 
     def power_on(self, host: Host, tells_time: bool = True) -> None:
@@ -306,11 +328,24 @@ class World:
             if post.button_closed:
                 post.edge("button", False)
 
+    def let_selftests_end(self) -> None:
+        """One may have begun just now; each ends, or what stays of it is a fault.
+
+        Raises:
+            Violation: one goes on.
+        """
+        for _ in range(SELFTEST_ENDS_US // LOOK_EVERY_US):
+            if self.checkers.selftests_are_over():
+                return
+            self.run_until(self.timeline.now_us + LOOK_EVERY_US)
+        raise Violation("P3 a self-test does not end")
+
     # --- the plan of a seed ----------------------------------------------------------------
 
     def plan(self) -> None:
         """Draw the whole day: calls, faults around them, copies, and what people do."""
         rng = self.rng
+        self.meddles = True
         names = list(self.posts)
         crowded = rng.random() < 0.15
         calls = self._plan_calls(names, crowded)
@@ -410,6 +445,7 @@ def run_seed(seed: int, *, trace_lines_max: int | None = TRACE_LINES_MAX) -> Out
         world.plan()
         world.start()
         world.run_until(DAY_ENDS_US)
+        world.let_selftests_end()
         world.checkers.settled()
         for broker in world.brokers:
             world.checkers.retained(_kept_for_ever(broker))
