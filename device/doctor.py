@@ -24,6 +24,7 @@ from hardware.buzzer import Buzzer
 from hardware.clock import SystemClock
 from hardware.inputs import PAIR
 from hardware.lamp import Lamp, Pattern
+from hardware.loopback import Loopback
 from hardware.pins import MockPins, Pins, PinsUnavailable, open_pins
 from process import install
 from process.database import FILE_ERRORS, NewerVersion, is_damage
@@ -284,6 +285,7 @@ def probe_hardware(settings: PostFile, opener: OpenPins, quiet: bool) -> list[Fi
         }
         lamp = Lamp(pins, settings.lamp.red, settings.lamp.green, settings.lamp.blue)
         buzzer = Buzzer(pins, settings.buzzer.pin)
+        Loopback(pins, settings.button.loop_pin)
     except PinsUnavailable as error:
         if pins is not None:
             pins.close()
@@ -293,7 +295,8 @@ def probe_hardware(settings: PostFile, opener: OpenPins, quiet: bool) -> list[Fi
             *(left_after(check, "pins") for check in checks),
         ]
     try:
-        outputs = 2 + (settings.lamp.blue is not None) + (settings.buzzer.pin is not None)
+        optional = (settings.lamp.blue, settings.buzzer.pin, settings.button.loop_pin)
+        outputs = 2 + sum(number is not None for number in optional)
         return [
             found("pins", "pins_ok", count=len(inputs) + outputs),
             *_inputs({name: _always(pin) for name, pin in inputs.items()}),

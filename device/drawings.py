@@ -23,6 +23,7 @@ def wiring_of(settings: PostFile) -> Wiring:
     return Wiring(
         button=settings.button.pin,
         button_nc=settings.button.nc_pin,
+        loop=settings.button.loop_pin,
         cancel=settings.cancel.pin,
         tamper=settings.tamper.pin,
         mains=settings.mains.pin,

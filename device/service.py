@@ -29,6 +29,7 @@ from device.core import (
     PinName,
     Post,
     PostSettings,
+    Pulse,
     ShowLamp,
     Sound,
     Sounded,
@@ -42,6 +43,7 @@ from hardware.button import Button
 from hardware.buzzer import Buzzer
 from hardware.clock import SystemClock
 from hardware.lamp import Lamp
+from hardware.loopback import Loopback
 from hardware.nmea import Fix, GpsLost, GpsState
 from hardware.panel import Panel, PanelError
 from hardware.pins import MockPins, open_pins
@@ -119,6 +121,9 @@ class Service:
         lamp = settings.lamp
         self._lamp = Lamp(self._pins, lamp.red, lamp.green, lamp.blue)
         self._buzzer = Buzzer(self._pins, settings.buzzer.pin)
+        self._loopback = Loopback(self._pins, settings.button.loop_pin)
+        if isinstance(self._pins, MockPins) and settings.button.loop_pin is not None:
+            self._pins.couple(settings.button.loop_pin, settings.button.pin)
         self._closing = threading.Event()
         self._outbox = Outbox(Path(settings.store.path), self._deliver_surely)
         self._loaded = loaded = self._outbox.open()
@@ -135,6 +140,7 @@ class Service:
                 window_us=int(settings.button.window_s * 1_000_000),
                 heartbeat_s=settings.mqtt.heartbeat_s,
                 silent=settings.buzzer.silent,
+                loop=settings.button.loop_pin is not None,
                 topic_root=settings.mqtt.topic_root,
             ),
             boot_id=self._clock.boot_id(),
@@ -326,6 +332,8 @@ class Service:
             case Sound(alarm_id):
                 self._buzzes += 1
                 self._buzzer.sound(ACKNOWLEDGED, lambda: self._deliver_surely(Sounded(alarm_id)))
+            case Pulse():
+                self._loopback.pulse()
             case Drop(_, reason):
                 self._link.drop(reason)
             case Log():

@@ -25,10 +25,14 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ButtonSettings(Table, frozen=True):
-    """[button]: presses within window_s are a call. nc_pin: the normally closed contact."""
+    """[button]: presses within window_s are a call.
+
+    nc_pin: the normally closed contact. loop_pin: the output of the loop-back.
+    """
 
     pin: Pin = 17
     nc_pin: Pin | None = None
+    loop_pin: Pin | None = None
     presses: Annotated[int, Meta(ge=2, le=9)] = 3
     window_s: Annotated[float, Meta(ge=1.0, le=60.0)] = 5.0
 
@@ -146,6 +150,7 @@ class PostFile(Table, frozen=True):
         keys = {
             "[button] pin": self.button.pin,
             "[button] nc_pin": self.button.nc_pin,
+            "[button] loop_pin": self.button.loop_pin,
             "[lamp] red": self.lamp.red,
             "[lamp] green": self.lamp.green,
             "[lamp] blue": self.lamp.blue,

@@ -37,6 +37,8 @@ PARTS = {
     "loop LED": "2.2 kΩ",
     "opto-coupler": "PC817",
     "reverse diode": "1N4148",
+    "pulse resistor": "330 Ω",
+    "pulse capacitor": "6.8 µF",
     "base": "1 kΩ",
     "base to ground": "10 kΩ",
     "transistor": "BC337",
@@ -48,6 +50,7 @@ PARTS = {
 ROLES = {
     "button": "tombol / button NO",
     "button_nc": "tombol / button NC",
+    "loop": "uji tombol / loop-back",
     "cancel": "kunci batal / cancel key",
     "tamper": "tutup kotak / lid (tamper)",
     "mains": "listrik PLN / mains",
@@ -68,6 +71,7 @@ class Wiring:
     red: int
     green: int
     button_nc: int | None = None
+    loop: int | None = None
     cancel: int | None = None
     tamper: int | None = None
     mains: int | None = None
@@ -98,6 +102,9 @@ def sheets(wiring: Wiring) -> dict[str, str]:
     drawn = {"header.svg": _svg("Header", lambda d: _header(d, wiring.pins()))}
     drawn["button.svg"] = _svg("Button", lambda d: _button(d, wiring))
     drawn["button-long-wire.svg"] = _svg("Button on a long wire", lambda d: _long_wire(d, wiring))
+    if wiring.loop is not None:
+        loop = wiring.loop
+        drawn["loop-back.svg"] = _svg("Loop-back of the button", lambda d: _loop_back(d, loop))
     if wiring.tamper is not None or wiring.cancel is not None:
         drawn["lid-and-key.svg"] = _svg("Lid and cancel key", lambda d: _lid_and_key(d, wiring))
     if wiring.mains is not None:
@@ -188,6 +195,28 @@ def _button(d: Drawing, wiring: Wiring) -> None:
     _contact(d, 0, wiring.button, ROLES["button"], closed_at_rest=False)
     if wiring.button_nc is not None:
         _contact(d, -6.4, wiring.button_nc, ROLES["button_nc"], closed_at_rest=True)
+
+
+def _loop_back(d: Drawing, number: int) -> None:
+    """An output, a capacitor, an opto-coupler across the button's terminals."""
+    import schemdraw.elements as elm
+
+    d += elm.Tag(width=2, height=0.9).at((0, 0)).left().label(_tag(number))
+    d += elm.Capacitor().at((0, 0)).right().label(PARTS["pulse capacitor"])
+    d += elm.ResistorIEC().right().label(PARTS["pulse resistor"])
+    d += (anode := elm.Dot())
+    d += elm.Line().at(anode.center).right().length(1)
+    coupler = elm.Optocoupler().anchor("anode").right()
+    d += coupler.label(PARTS["opto-coupler"], loc="bottom")
+    d += elm.Line().at(coupler.cathode).left().length(1)
+    d += (cathode := elm.Dot())
+    d += elm.Ground()
+    reverse = elm.Diode().endpoints(cathode.center, anode.center)
+    d += reverse.label(PARTS["reverse diode"], loc="top", ofst=(0, 0.1))
+    d += elm.Line().at(coupler.collector).right().length(1.2)
+    d += elm.Dot(open=True).label("terminal tombol NO / button NO", loc="right")
+    d += elm.Line().at(coupler.emitter).right().length(1.2)
+    d += elm.Dot(open=True).label("GND tombol / button GND", loc="right")
 
 
 def _lid_and_key(d: Drawing, wiring: Wiring) -> None:

@@ -29,6 +29,7 @@ Kind = Literal["lgpio", "rpigpio", "mock"]
 CHIP_LABEL_PREFIX = "pinctrl-"
 # The mock's board: a Pi 3 B, the header every later Pi shares.
 MOCK_REVISION = "a02082"
+MOCK_PULSE_S = 0.005
 
 
 class PinsUnavailable(Exception):
@@ -97,6 +98,7 @@ class _NominalPin(MockPin):  # type: ignore[misc]
     """
 
     _state: bool
+    _goes_high: Callable[[], None] | None = None  # what hangs on this output
     _driven = False  # somebody outside holds the line: a pull resistor no longer decides its level
 
     def drive(self, level: int, tick_s: float) -> bool:
@@ -120,6 +122,8 @@ class _NominalPin(MockPin):  # type: ignore[misc]
         changed = self._state != value
         self._state = value
         self._last_change = time.monotonic()
+        if changed and value and self._goes_high is not None:
+            self._goes_high()
         return changed
 
 
@@ -149,6 +153,17 @@ class MockPins(Pins):
         with self.driving() as drive:
             for number in numbers:
                 drive(number, 0, time.monotonic())
+
+    def couple(self, output: int, number: int) -> None:
+        """A loop-back: input `number` is closed for 5 ms when `output` goes high."""
+
+        def closes() -> None:
+            with self.driving() as drive:
+                if drive(number, 0, time.monotonic()):
+                    time.sleep(MOCK_PULSE_S)
+                    drive(number, 1, time.monotonic())
+
+        self._factory.pin(output)._goes_high = closes
 
     def level(self, number: int) -> int:
         """The level now of input or output `number`."""

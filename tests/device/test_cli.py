@@ -84,7 +84,7 @@ def test_what_the_example_says_is_the_default_is_the_default(tmp_path: Path) -> 
         for line in with_every_key_on(EXAMPLE.read_text()).splitlines()
         if not line.startswith(tuple(f"{name} =" for name in examples_not_defaults))
     )
-    for not_fitted in ("pin = 25", "pin = 6", "pin = 13"):
+    for not_fitted in ("loop_pin = 12", "pin = 25", "pin = 6", "pin = 13"):
         text = text.replace(f"\n{not_fitted}\n", "\n")
     path.write_text(text.replace('"mqtts://', '"mqtt://'))
     assert read_settings(path, PostFile) == plain
