@@ -88,6 +88,7 @@ def _missing_around(settings: GatewayFile) -> list[str]:
         for name, table in (("posts", settings.posts), ("mcc", settings.mcc))
         for key in ("ca", "certificate", "key")
     }
+    tls |= {f"[pair] {key}": getattr(settings.pair, key) for key in ("certificate", "key")}
     problems = unreadable_files(tls)
     try:
         journal = file_of(settings.journal.url)

@@ -1,9 +1,12 @@
 """The gateway's durable record of alarms, and the append-only history of their transitions.
 
 SQLAlchemy Core, on a thread of its own. All commits that wait are written in one transaction, with
-WAL and `synchronous=FULL`: a commit that was reported survives a power cut. It decides nothing:
-`core.py` says what to write, and what it means when that fails. Nothing is ever said here before
-it is on disk.
+WAL and `synchronous=FULL` on SQLite and `synchronous_commit` on PostgreSQL: a commit that was
+reported survives a power cut. It decides nothing: `core.py` says what to write, and what it means
+when that fails. Nothing is ever said here before it is on disk.
+
+On PostgreSQL two gateways may share one journal: `seat.py` says who writes, `lease.py` how long
+that holds for what is said. A process that has lost the seat ends: its memory is old.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import os
 import queue
 import re
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import NullPool
 
+from gateway import seat
 from gateway.core import (
     ALARMS_MAX,
     Commit,
@@ -41,6 +46,7 @@ from gateway.core import (
     RecallFailed,
 )
 from gateway.faults import RESTART_LOOP, Start, note_start, starts_too_often
+from gateway.lease import PROVE_EVERY_US, Lease
 from gateway.record import AlarmRecord
 from process.database import (
     FILE_ERRORS,
@@ -52,7 +58,8 @@ from process.database import (
     set_aside,
 )
 from process.log import log, masked
-from process.restored import SEQUENCE_MAX, Sequence
+from process.restored import SEQUENCE_MAX
+from process.restored import Sequence as CommitSequence
 from protocol.states import RANK
 from protocol.values import UUID_PATTERN, new_id, wall_ms
 
@@ -66,7 +73,7 @@ WAL_BYTES_MAX = 16 * 1024 * 1024  # what is left of it after a checkpoint
 BUSY_TIMEOUT_S = 1.0
 
 _UUID = re.compile(UUID_PATTERN)
-_ERRORS = (sa.exc.SQLAlchemyError, *FILE_ERRORS)
+_ERRORS = (sa.exc.SQLAlchemyError, *FILE_ERRORS, seat.SeatTaken, seat.NotDurable)
 
 _TABLES = sa.MetaData()
 _META = sa.Table(
@@ -97,6 +104,12 @@ _HISTORY = sa.Table(
 )
 
 Question = Lookup | Recall | Prune
+
+
+def _uptime_us() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000
+
+
 Request = Commit | Question
 
 
@@ -121,18 +134,32 @@ class Opened:
 class Journal:
     """One database, one thread. `submit` hands over; outcomes go to `deliver` as events."""
 
-    def __init__(self, url: str, deliver: Callable[[object], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        deliver: Callable[[object], None] = lambda _: None,
+        *,
+        uptime_us: Callable[[], int] = _uptime_us,
+    ) -> None:
         """Take `sqlite:///path` or `postgresql+psycopg://…`; touches nothing yet.
 
         Raises:
             JournalUnusable: the URL cannot be read.
         """
         self._url = url
-        self._deliver = deliver
+        self.deliver = deliver
         self._path = file_of(url)
+        # A file has one process and no lease: the operating system sees to that.
+        self.lease = None if self._path is not None else Lease(uptime_us)
+        self._epoch: str | None = None  # of our own opening; None: not opened yet
+        self._lost: str | None = None
+        self._failing = False  # as the core knows it from us
+        self._server_faults: tuple[str, ...] = ()
+        # The last transaction was reported as failed and is there all the same.
+        self._repeats = False
         self._engine: sa.Engine | None = None
         self._connection: sa.Connection | None = None
-        self._sequence: Sequence | None = None
+        self._sequence: CommitSequence | None = None
         self._lock_file: int | None = None
         self._commits = 0
         self._start: Start | None = None
@@ -170,13 +197,14 @@ class Journal:
         try:
             self._claim()
             try:
-                opened = self._read(self._connect(), faults)
+                meta, rows = self._read(self._connect(), faults)
             except (*_ERRORS, _Damaged) as error:
                 if self._path is None or not _is_damage(error):
                     raise
                 self._set_aside(self._path, error)
-                opened = self._read(self._connect(), ["journal_replaced"])
-        except (*_ERRORS, ImportError) as error:
+                faults = ["journal_replaced"]
+                meta, rows = self._read(self._connect(), faults)
+        except (*_ERRORS, seat.SeatLost, ImportError) as error:
             self._release()
             raise JournalUnusable(
                 f"the journal {masked(self._url)} cannot be used: {_why(error)}"
@@ -184,8 +212,37 @@ class Journal:
         except JournalUnusable:
             self._release()
             raise
+        # A server ends a session that says nothing: the thread speaks while we read the rows.
         self._thread.start()
-        return opened
+        records = [_decoded(row.alarm_id, row.body) for row in rows]
+        kept = tuple(record for record in reversed(records) if record is not None)
+        if len(kept) < len(records):
+            faults.append("journal_damaged")
+        return Opened(meta["journal_id"], kept, meta, tuple(faults))
+
+    def wait_for_seat(self) -> dict[str, str] | None:
+        """Try once to take the seat at a journal on PostgreSQL: None when it is ours.
+
+        Otherwise what the journal says of itself. Call `open` at once when it is ours, and this
+        again within a second when not: the session lives from being used.
+
+        Raises:
+            JournalUnusable: it cannot be reached, or it will not do.
+        """
+        try:
+            if self._connection is None:
+                self._connection = self._new_engine().connect()
+            with self._connection.begin():
+                try:
+                    seat.take(self._connection)
+                except seat.SeatTaken:
+                    return seat.lasting(self._connection)
+        except (*_ERRORS, ImportError) as error:
+            self._disconnect()
+            raise JournalUnusable(
+                f"the journal {masked(self._url)} cannot be used: {_why(error)}"
+            ) from error
+        return None
 
     def _claim(self) -> None:
         """Two gateways on one journal would each believe that they know every alarm."""
@@ -205,10 +262,13 @@ class Journal:
 
     def _connect(self) -> bool:
         """Connect and bring the tables up to date; whether they had to be made."""
-        if self._engine is None:
-            self._engine = _engine(self._url, self._path)
-        connection = self._engine.connect()
+        # One that has waited for the seat has its session, and holds it.
+        connection, self._connection = self._connection, None
+        if connection is None:
+            connection = self._new_engine().connect()
         try:
+            if self._path is None:
+                self._sit_down(connection)
             with connection.begin():
                 tables = frozenset(sa.inspect(connection).get_table_names())
                 is_new = "meta" not in tables
@@ -216,7 +276,7 @@ class Journal:
                 if is_new:
                     first = {"journal_id": new_id(), "commits": "0"}
                     self._put_meta.run(connection, _meta_rows(first))
-            if not is_new and self._path is not None and self._connection is None:
+            if not is_new and self._path is not None:
                 verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
                 connection.rollback()
                 if found_corrupt(self._path):
@@ -228,6 +288,38 @@ class Journal:
             raise
         self._connection = connection
         return is_new
+
+    def _new_engine(self) -> sa.Engine:
+        if self._engine is None:
+            self._engine = _engine(self._url, self._path, self._told_of_server)
+        return self._engine
+
+    def _told_of_server(self, faults: tuple[str, ...]) -> None:
+        self._server_faults = faults
+
+    def _sit_down(self, connection: sa.Connection) -> None:
+        """Take the seat; when we had it before, only as long as nobody was there meanwhile.
+
+        Raises:
+            SeatTaken: not now.
+            SeatLost: somebody was.
+        """
+        with connection.begin():
+            lasting = seat.lasting(connection) if self._epoch is not None else {}
+            if lasting.get("epoch") != self._epoch:
+                raise seat.SeatLost("another gateway has taken over the journal")
+            seat.take(connection)
+            if self._epoch is None:
+                assert self.lease is not None
+                self.lease.taken()
+                return
+            lasting = seat.lasting(connection)
+        since = _number(lasting.get("commits", "")) - self._commits
+        if lasting.get("epoch") != self._epoch or since not in (0, 1):
+            raise seat.SeatLost("another gateway has taken over the journal")
+        # The connection broke while the server committed: what was reported as failed is there.
+        self._repeats = since == 1
+        self._commits += since
 
     def _bring_up(self, connection: sa.Connection, tables: frozenset[str]) -> None:
         """Let Alembic run what a journal of an older version lacks, in the open transaction.
@@ -251,11 +343,15 @@ class Journal:
             )
         log("journal_migrated", before=version, now=SCHEMA)
 
-    def _read(self, is_new: bool, faults: list[str]) -> Opened:
+    def _read(self, is_new: bool, faults: list[str]) -> tuple[dict[str, str], Sequence[Any]]:
         connection = self._connection
         assert connection is not None
+        asked_us = 0 if self.lease is None else self.lease.now_us()
         with connection.begin():
-            meta = {row.key: row.value for row in connection.execute(sa.select(_META))}
+            # On PostgreSQL this waits for a transaction that another gateway had begun, and bars
+            # the next one: what is read here is what stays.
+            everything = sa.select(_META).with_for_update()
+            meta = {row.key: row.value for row in connection.execute(everything)}
             for table in (_ALARMS, _HISTORY):
                 connection.execute(sa.select(table).limit(1)).all()  # every column by its name
             if not _UUID.fullmatch(meta.get("journal_id", "")):
@@ -271,16 +367,19 @@ class Journal:
                 meta["starts"] = note_start(meta.get("starts", ""), self._start)
                 if starts_too_often(meta["starts"]):
                     faults.append(RESTART_LOOP)
+            if self.lease is not None:
+                meta["epoch"] = new_id()
             self._put_meta.run(connection, _meta_rows(meta))
             live = sa.select(_ALARMS.c.alarm_id, _ALARMS.c.body).where(_ALARMS.c.live)
             # Were there ever more than the core takes: the newest.
             live = live.order_by(_ALARMS.c.raised_ms.desc()).limit(ALARMS_MAX)
-            records = [_decoded(row.alarm_id, row.body) for row in connection.execute(live)]
+            rows = connection.execute(live).all()
         self._note()
-        kept = tuple(record for record in reversed(records) if record is not None)
-        if len(kept) < len(records):
-            faults.append("journal_damaged")
-        return Opened(meta["journal_id"], kept, meta, tuple(faults))
+        if self.lease is not None:
+            self._epoch = meta["epoch"]
+            self.lease.proven(asked_us)
+            faults += self._server_faults
+        return meta, rows
 
     def _is_restored(self, is_new: bool) -> bool:
         if self._path is None:
@@ -288,7 +387,7 @@ class Journal:
         if self._sequence is not None:
             self._sequence.close()
         # A sidecar beside a new file belongs to one that is gone, which somebody must hear of.
-        self._sequence = Sequence.open(self._path)
+        self._sequence = CommitSequence.open(self._path)
         return self._sequence.is_behind(self._commits, is_new)
 
     def _set_aside(self, path: Path, error: Exception) -> None:
@@ -311,12 +410,22 @@ class Journal:
         """Whether the thread lives."""
         return self._thread.is_alive()
 
+    @property
+    def lost(self) -> str | None:
+        """Why this process may not go on: another gateway has the journal now."""
+        return self._lost
+
     def _run(self) -> None:
         going = True
         while going:
             commits: list[Commit] = []
             questions: list[Question] = []
-            request = self._work.get()
+            try:
+                request = self._work.get(timeout=self._patience_s)
+            except queue.Empty:
+                self._prove()
+                going = self._lost is None
+                continue
             while True:
                 if request is None:
                     going = False
@@ -332,21 +441,67 @@ class Journal:
                 except queue.Empty:
                     break
             if commits:
-                self._deliver(self._write(commits))
+                self.deliver(self._write(commits))
             for question in questions:
-                self._deliver(self._answer(question))
+                self.deliver(self._answer(question))
+            self._prove()
             # What dies with it is the process, and the next one begins with what is there.
-            going = going and not self._corrupt
+            going = going and not self._corrupt and self._lost is None
         self._disconnect()
         self._release()
 
-    def _write(self, commits: list[Commit]) -> Committed | CommitFailed:
-        tokens = tuple(commit.token for commit in commits)
+    @property
+    def _patience_s(self) -> float | None:
+        return None if self.lease is None else PROVE_EVERY_US / 1_000_000
+
+    def _prove(self) -> None:
+        """Ask the server whether the seat is still ours, if that was not asked just now.
+
+        A server that is gone is told of like a commit that failed: lamps must not wait for an alarm
+        to find out.
+        """
+        if self.lease is None or self._lost is not None or not self.lease.due():
+            return
+        asked_us = self.lease.now_us()
         try:
-            existing = self._transact(commits)
+            connection = self._connected()
+            with connection.begin():
+                assert self._epoch is not None
+                if not seat.is_held(connection, self._epoch):
+                    raise seat.SeatLost("another gateway has taken over, or a pooler is between")
+        except seat.SeatLost as error:
+            self._lose(error)
         except _ERRORS as error:
             self._fail(error)
+            if not self._failing:
+                self._failing = True
+                self.deliver(CommitFailed((), _why(error)))
+        else:
+            self.lease.proven(asked_us)
+            if self._failing:
+                self._failing = False
+                self.deliver(Committed(()))
+
+    def _lose(self, error: seat.SeatLost) -> None:
+        self._lost = str(error)
+        log("seat_lost", level="error", why=error)
+        self._disconnect()
+
+    def _write(self, commits: list[Commit]) -> Committed | CommitFailed:
+        tokens = tuple(commit.token for commit in commits)
+        asked_us = 0 if self.lease is None else self.lease.now_us()
+        try:
+            existing = self._transact(commits)
+        except seat.SeatLost as error:
+            self._lose(error)
+            return CommitFailed(tokens, str(error))
+        except _ERRORS as error:
+            self._fail(error)
+            self._failing = True
             return CommitFailed(tokens, _why(error))
+        self._failing = False
+        if self.lease is not None:
+            self.lease.proven(asked_us)
         self._note()
         return Committed(tokens, tuple(existing))
 
@@ -359,6 +514,8 @@ class Journal:
         existing: list[AlarmRecord] = []
         history: list[dict[str, object]] = []
         with connection.begin():
+            if self._path is None:
+                seat.advance(connection, self._commits)
             for commit in commits:
                 if commit.deletes:
                     _delete(connection, commit.deletes)
@@ -372,24 +529,30 @@ class Journal:
                     self._put_alarm.run(connection, [row])  # what stood there is damaged
                 elif not put.is_new:
                     self._put_alarm.run(connection, [row])
-                history += _fitting(connection, put)
+                history += _fitting(connection, put, again=self._repeats)
             if history:
                 self._add_history.run(connection, history)
             self._put_meta.run(connection, _meta_rows(meta))
         self._commits += 1
+        self._repeats = False
         return existing
 
     def _answer(self, question: Question) -> object:
+        # A pruning writes: one that has lost the seat must delete nothing.
+        counts = self._path is None and isinstance(question, Prune)
         try:
             connection = self._connected()
             with connection.begin():
-                if isinstance(question, Lookup):
-                    return Found(question.alarm_id, _select(connection, question.alarm_id))
-                if isinstance(question, Prune):
-                    return Pruned(_prune(connection, question))
-                return _page(connection, question)
-        except _ERRORS as error:
-            self._fail(error)
+                if counts:
+                    seat.advance(connection, self._commits)
+                answer = _answered(connection, question)
+            self._commits += counts
+            return answer
+        except (*_ERRORS, seat.SeatLost) as error:
+            if isinstance(error, seat.SeatLost):
+                self._lose(error)
+            else:
+                self._fail(error)
             if isinstance(question, Lookup):
                 return LookupFailed(question.alarm_id, _why(error))
             if isinstance(question, Prune):
@@ -444,9 +607,25 @@ def file_of(url: str) -> Path | None:
     return None
 
 
-def _engine(url: str, path: Path | None) -> sa.Engine:
+def _answered(connection: sa.Connection, question: Question) -> Found | Pruned | Recalled:
+    if isinstance(question, Lookup):
+        return Found(question.alarm_id, _select(connection, question.alarm_id))
+    if isinstance(question, Prune):
+        return Pruned(_prune(connection, question))
+    return _page(connection, question)
+
+
+def _engine(url: str, path: Path | None, told: Callable[[tuple[str, ...]], None]) -> sa.Engine:
+    """`told`: the faults of a server that can be lived with."""
     if path is None:
-        return sa.create_engine(url, poolclass=NullPool)
+        engine = sa.create_engine(url, poolclass=NullPool, connect_args=seat.connect_args())
+
+        @sa.event.listens_for(engine, "connect")
+        def _on_session(connection: Any, _record: object) -> None:
+            told(seat.settle(connection.cursor()))
+            connection.commit()
+
+        return engine
     engine = sa.create_engine(
         url,
         poolclass=NullPool,
@@ -551,9 +730,16 @@ def _decoded(alarm_id: str, body: object) -> AlarmRecord | None:
         return None
 
 
-def _fitting(connection: sa.Connection, put: Put) -> list[dict[str, object]]:
-    """The rows of its history that have a place: a state always has one."""
+def _fitting(connection: sa.Connection, put: Put, *, again: bool) -> list[dict[str, object]]:
+    """The rows of its history that have a place: a state always has one.
+
+    `again`: some may be there already.
+    """
     rows = [_history_row(one) for one in put.history]
+    if again:
+        there = sa.select(_HISTORY.c.what).where(_HISTORY.c.alarm_id == put.record.alarm_id)
+        known = set(connection.execute(there).scalars()) & RANK.keys()
+        rows = [row for row in rows if row["what"] not in known]
     if all(row["what"] in RANK for row in rows):
         return rows
     query = sa.select(sa.func.count()).where(_HISTORY.c.alarm_id == put.record.alarm_id)

@@ -36,6 +36,7 @@ from gateway.core import (
 from gateway.faults import Start
 from gateway.gate import Gate, NotAdmitted, Register
 from gateway.journal import Journal
+from gateway.pair import Presence, wait
 from gateway.settings import GatewayFile, MccSettings, PostsSettings
 from gateway.status import GatewayStatus
 from hardware.buzzer import Buzzer
@@ -112,8 +113,15 @@ ALLOWED = {
 class Service:
     """One gateway on this machine."""
 
-    def __init__(self, settings: GatewayFile) -> None:
-        """Open buzzer, register and journal.
+    def __init__(
+        self,
+        settings: GatewayFile,
+        journal: Journal | None = None,
+        presence: Presence | None = None,
+    ) -> None:
+        """Open buzzer, register and journal; `presence`: this machine is one of a pair.
+
+        `journal`: one that has waited for its seat.
 
         Raises:
             PinsUnavailable: with what is missing and what to do.
@@ -131,7 +139,9 @@ class Service:
         self._gate = Gate()
         self._flooding: frozenset[str] = frozenset()
         self._registrar = self._open_register()
-        self._journal = Journal(settings.journal.url, self._deliver)
+        self._journal = journal or Journal(settings.journal.url)
+        self._journal.deliver = self._deliver
+        self._presence = presence
         now = self._clock.now()
         start = Start(self._clock.boot_id(), now.uptime_us, now.wall_ms)
         opened = self._journal.open(start)
@@ -206,7 +216,13 @@ class Service:
             deliver=lambda event, droppable: self._queue.offer(event, droppable=droppable),
             manual=True,
             synchronised=lambda: self._clock.now().synchronised,
+            may_speak=self._may_speak,
         )
+
+    def _may_speak(self) -> bool:
+        """Alone, always; one of two only while the other cannot have taken over."""
+        lease = self._journal.lease
+        return self._presence is None or lease is None or lease.may_speak()
 
     def _open_register(self) -> Registrar | None:
         directory = self._settings.identities.directory
@@ -383,8 +399,12 @@ class Service:
         now_us = self._clock.now().uptime_us
         if self._writes.probe_due(now_us):
             self._commit(Commit(PROBE_TOKEN, ()))  # a commit of nothing still counts one up
+        if self._journal.lost is not None:
+            return self._journal.lost
         if not self._journal.alive():
             return "the journal's thread has died"
+        if self._presence is not None and not self._presence.alive():
+            return "a thread of the pair's presence has died"
         if not self._buzzer.alive():
             return "the buzzer's thread has died"
         silent_us = self._writes.silent_us(now_us)
@@ -438,6 +458,19 @@ def _nothing() -> None:
 
 
 def run(settings: GatewayFile) -> int:
-    """Be the gateway; the exit code."""
+    """Be the gateway, after standing by where another machine is it; the exit code.
+
+    Raises:
+        As `Service`.
+    """
     begin("gateway", settings.log.format)
-    return Service(settings).run()
+    if settings.pair.name is None:
+        return Service(settings).run()
+    journal = Journal(settings.journal.url)
+    presence = Presence(settings)
+    try:
+        if not wait(settings, journal, presence):
+            return 0
+        return Service(settings, journal, presence).run()
+    finally:
+        presence.close()

@@ -107,6 +107,17 @@ class SelftestSettings(Table, frozen=True):
     daily: bool = True
 
 
+class PairSettings(Table, frozen=True):
+    """[pair]: this machine is one of two that are one gateway; without a name it is alone.
+
+    The name is this machine's own, under which it says at [mcc] that it is there.
+    """
+
+    name: GatewayId | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
+
+
 class GatewayFile(Table, frozen=True):
     """The whole file."""
 
@@ -119,5 +130,26 @@ class GatewayFile(Table, frozen=True):
     control: ControlSettings = ControlSettings()
     selftest: SelftestSettings = SelftestSettings()
     log: LogSettings = LogSettings()
+    pair: PairSettings = PairSettings()
     pins: Literal["lgpio", "rpigpio", "mock"] = "lgpio"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT
+
+    def __post_init__(self) -> None:
+        """Refuse a pair that could not be one."""
+        pair = self.pair
+        if pair.name is None:
+            if pair.certificate or pair.key:
+                raise ValueError("[pair] certificate would not be used: it has no name")
+            return
+        if pair.name == self.gateway_id:
+            raise ValueError("[pair] name is this machine's own; both have the same gateway_id")
+        if not self.journal.url.startswith("postgresql"):
+            raise ValueError("[pair] needs a [journal] url on PostgreSQL, the same for both")
+        if self.mcc.certificate is not None and pair.certificate is None:
+            raise ValueError("[pair] certificate is missing: a broker knows a name by it")
+        require_tls_fits(
+            self.mcc.url,
+            self.mcc.ca if pair.certificate else None,
+            pair.certificate,
+            pair.key,
+        )

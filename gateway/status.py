@@ -12,3 +12,4 @@ class GatewayStatus(ServiceStatus, frozen=True, kw_only=True):
     links: dict[str, bool]
     mcc_answers: bool
     faults: tuple[str, ...]
+    standing_by: bool = False

@@ -54,6 +54,7 @@ SETUP_DEADLINE_S = 10.0  # from the TCP connection to the last SUBACK
 PUBACK_DEADLINE_S = 20.0
 STALL_S = 20.0
 STALL_PAUSE_S = 0.01
+MUTE_PAUSE_S = 0.1  # who may not speak asks so often whether he may again
 TURN_S = 1.0  # an idle link looks at its deadlines this often
 SILENT_THREAD_S = 120.0  # resolver and connect time-outs together stay below
 PAUSE_FIRST_S = 0.5
@@ -176,6 +177,8 @@ class Link:
     says whether it did (`EventQueue.offer`); both are called on the link's thread. With `manual`
     the owner acknowledges each `Received`; otherwise that happens as soon as `deliver` took it.
     At most `receive_max` messages come in unacknowledged: the broker holds back the others.
+    `may_speak()` is asked last before each connection and each publish: while it says no, the link
+    makes no connection and what is to be published waits, as it does for a broker that is slow.
     While `synchronised()` says no, a broker's certificate is checked for its chain and its name,
     but not for its dates, and a log line says so: a machine without a clock must get through.
     """
@@ -194,6 +197,7 @@ class Link:
         receive_max: int = RECEIVE_MAX,
         pause_max_s: float = PAUSE_MAX_S,
         synchronised: Callable[[], bool] = lambda: True,
+        may_speak: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -203,6 +207,7 @@ class Link:
         self.manual = manual
         self.puback_deadline_s = puback_deadline_s
         self.synchronised = synchronised
+        self.may_speak = may_speak
         self.receive_max = receive_max
         self.counts = LinkCounts()
         self.farewell: tuple[Will, ...] = ()
@@ -342,6 +347,9 @@ class Link:
 
     def _attempt(self) -> bool:
         """One connection from beginning to end; whether it came up."""
+        while not self.stopping and not self.may_speak():
+            self.turned_s = time.monotonic()
+            self._stopping.wait(MUTE_PAUSE_S)
         if self.stopping:
             return False
         self.turned_s = time.monotonic()
@@ -524,6 +532,8 @@ class _Session:
 
     def _timeout_ms(self) -> int:
         waits_s = [TURN_S, self._link.puback_deadline_s]
+        if self._link.outbound and not self._link.may_speak():
+            waits_s.append(MUTE_PAUSE_S)
         if self._stalled_at_s is not None:
             waits_s.append(STALL_PAUSE_S)
         if self._parting and self._link.farewell_until_s is not None:
@@ -556,7 +566,7 @@ class _Session:
 
     def _send(self, client: mqtt.Client, now_s: float) -> None:
         link = self._link
-        while link.outbound and len(self._in_flight) < self._window:
+        while link.outbound and len(self._in_flight) < self._window and link.may_speak():
             self._publish(client, link.outbound.popleft(), now_s)
         while link.acknowledged:
             receipt = link.acknowledged.popleft()
@@ -565,7 +575,7 @@ class _Session:
         if link.stopping and not self._parting:
             self._parting = True
             self._stalled_at_s = None  # the owner takes no more; the PUBACKs must be read
-            if self.up_at_s is not None:
+            if self.up_at_s is not None and link.may_speak():
                 for word in link.farewell:
                     parting = _Outgoing(word.topic, word.payload, word.retain, None)
                     self._publish(client, parting, now_s)
@@ -592,7 +602,8 @@ class _Session:
             return self._reason
         if self._parting:
             said_s = link.farewell_until_s or 0.0
-            if now_s >= said_s or not (self._in_flight or link.outbound):
+            waiting = self._in_flight or (link.outbound and link.may_speak())
+            if now_s >= said_s or not waiting:
                 client.disconnect()
                 return "stopped"
             return None

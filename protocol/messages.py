@@ -424,6 +424,9 @@ class MccGateway(Message, frozen=True):
     """mcc/gateways/{gateway}, retained, and the will; a beat every 10 s.
 
     `faults_since` and `faults_count` as in a post's document.
+
+    One of two machines that are one gateway says that it is there under a name of its own, with
+    `pair_of`: the gateway that both are. `standing_by`: it is not the one that speaks as that.
     """
 
     gateway: GatewayId
@@ -436,6 +439,8 @@ class MccGateway(Message, frozen=True):
     faults_since: FaultsSince = ()
     faults_count: FaultsCount = ()
     silent_groups: Annotated[tuple[SilentGroup, ...], Meta(max_length=GROUPS_MAX)] = ()
+    pair_of: GatewayId | None = None
+    standing_by: bool = False
 
 
 Action = Literal[

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +13,8 @@ from queue import SimpleQueue
 
 import msgspec
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
 
 from gateway.core import (
     Commit,
@@ -30,6 +32,7 @@ from gateway.record import AlarmRecord, history, new_record
 from hardware.clock import Now
 from protocol.values import timestamp
 from tests.gateway.rig import ALARM, POST, WALL_MS, make_alarm, some_id
+from tests.postgresql import PostgreSQL
 
 NOW = Now(1_000_000_000, WALL_MS, True)
 AT = timestamp(WALL_MS)
@@ -37,12 +40,13 @@ WAIT_S = 10.0
 
 
 class Room:
-    """A journal in a directory, and the events that it delivers."""
+    """A journal in a directory (or at a URL), and the events that it delivers."""
 
-    def __init__(self, directory: Path, name: str = "journal.db") -> None:
-        self.path = directory / name
+    def __init__(self, place: Path | str, name: str = "journal.db") -> None:
+        self.path = Path("/nowhere") if isinstance(place, str) else place / name
+        self.url = place if isinstance(place, str) else f"sqlite:///{self.path}"
         self.events: SimpleQueue[object] = SimpleQueue()
-        self.journal = Journal(f"sqlite:///{self.path}", self.events.put)
+        self.journal = Journal(self.url, self.events.put)
         self._token = 0
 
     def open(self) -> Opened:
@@ -60,12 +64,35 @@ class Room:
     def close(self) -> None:
         self.journal.close(WAIT_S)
 
+    def execute(self, statement: str) -> None:
+        """As somebody else at the same database."""
+        engine = sa.create_engine(self.url, poolclass=NullPool)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
     def rows(self, query: str) -> list[tuple[object, ...]]:
-        connection = sqlite3.connect(self.path)
-        try:
-            return connection.execute(query).fetchall()
-        finally:
-            connection.close()
+        engine = sa.create_engine(self.url, poolclass=NullPool)
+        with engine.connect() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a journal may be: the same tests hold for a file and for a server."""
+    if request.param == "sqlite":
+        return tmp_path
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    name = f"journal_{os.getpid()}_{next(_numbers)}"
+    server.sql(f"CREATE DATABASE {name}")
+    return server.url(name)
+
+
+def own_faults(opened: Opened) -> set[str]:
+    """Without the one that every server of the tests has: it does not sync."""
+    return {*opened.faults} - {"journal_not_durable"}
 
 
 def record(alarm_id: str = ALARM, post: str = POST) -> AlarmRecord:
@@ -85,20 +112,20 @@ def dead(alarm_id: str) -> AlarmRecord:
     )
 
 
-def test_what_was_committed_is_there_after_a_reopen_with_its_history(tmp_path: Path) -> None:
-    room = Room(tmp_path)
+def test_what_was_committed_is_there_after_a_reopen_with_its_history(place: Path | str) -> None:
+    room = Room(place)
     first = room.open()
     token = room.commit(record(), store_id=some_id(1))
     assert room.event() == Committed((token,))
     room.close()
 
-    again = Room(tmp_path)
+    again = Room(place)
     opened = again.open()
     again.close()
     assert opened.records == (record(),)
     assert opened.journal_id == first.journal_id
     assert opened.meta["store_id"] == some_id(1)
-    assert opened.faults == ()
+    assert own_faults(opened) == set()
     assert again.rows("SELECT alarm_id, what FROM history") == [(ALARM, "received")]
 
 
@@ -113,8 +140,8 @@ def test_wal_and_full_synchronous_are_set(tmp_path: Path) -> None:
     room.close()
 
 
-def test_a_new_record_never_takes_the_place_of_one_that_is_there(tmp_path: Path) -> None:
-    room = Room(tmp_path)
+def test_a_new_record_never_takes_the_place_of_one_that_is_there(place: Path | str) -> None:
+    room = Room(place)
     room.open()
     room.commit(dead(ALARM))
     room.event()
@@ -128,8 +155,8 @@ def test_a_new_record_never_takes_the_place_of_one_that_is_there(tmp_path: Path)
     assert count == 2  # received and resolved: nothing of the one that was not written
 
 
-def test_an_older_record_of_an_alarm_is_replaced(tmp_path: Path) -> None:
-    room = Room(tmp_path)
+def test_an_older_record_of_an_alarm_is_replaced(place: Path | str) -> None:
+    room = Room(place)
     room.open()
     room.commit(record())
     room.event()
@@ -143,13 +170,13 @@ def test_an_older_record_of_an_alarm_is_replaced(tmp_path: Path) -> None:
     assert found.record.repeats == 3
 
 
-def test_only_live_records_are_loaded_and_the_others_are_found(tmp_path: Path) -> None:
-    room = Room(tmp_path)
+def test_only_live_records_are_loaded_and_the_others_are_found(place: Path | str) -> None:
+    room = Room(place)
     room.open()
     room.commit(record(some_id(1)), dead(some_id(2)))
     room.event()
     room.close()
-    room = Room(tmp_path)
+    room = Room(place)
     assert [one.alarm_id for one in room.open().records] == [some_id(1)]
     room.journal.submit(Lookup(some_id(2)))
     assert room.event() == Found(some_id(2), dead(some_id(2)))
@@ -158,8 +185,8 @@ def test_only_live_records_are_loaded_and_the_others_are_found(tmp_path: Path) -
     room.close()
 
 
-def test_a_recall_gives_what_is_no_longer_live_page_by_page(tmp_path: Path) -> None:
-    room = Room(tmp_path)
+def test_a_recall_gives_what_is_no_longer_live_page_by_page(place: Path | str) -> None:
+    room = Room(place)
     room.open()
     room.commit(*(dead(some_id(n)) for n in range(5)), record(some_id(9)))
     room.event()
@@ -176,8 +203,8 @@ def test_a_recall_gives_what_is_no_longer_live_page_by_page(tmp_path: Path) -> N
     room.close()
 
 
-def test_commits_that_wait_are_written_in_one_transaction(tmp_path: Path) -> None:
-    room = Room(tmp_path)
+def test_commits_that_wait_are_written_in_one_transaction(place: Path | str) -> None:
+    room = Room(place)
     room.open()
     room.journal.submit(Lookup(ALARM))  # the thread is busy with something for a moment
     tokens = [room.commit(record(some_id(n))) for n in range(500)]
@@ -250,22 +277,19 @@ def test_a_file_that_was_never_a_journal_is_refused_and_left_as_it_is(tmp_path: 
 
 
 def test_one_damaged_row_costs_only_itself_and_is_replaced_by_the_next_offer(
-    tmp_path: Path,
+    place: Path | str,
 ) -> None:
-    room = Room(tmp_path)
+    room = Room(place)
     room.open()
     room.commit(record(some_id(1)), record(some_id(2)))
     room.event()
     room.close()
-    connection = sqlite3.connect(room.path)
-    connection.execute("UPDATE alarms SET body = '{' WHERE alarm_id = ?", (some_id(1),))
-    connection.commit()
-    connection.close()
+    room.execute(f"UPDATE alarms SET body = '{{' WHERE alarm_id = '{some_id(1)}'")
 
-    room = Room(tmp_path)
+    room = Room(place)
     opened = room.open()
     assert [one.alarm_id for one in opened.records] == [some_id(2)]
-    assert opened.faults == ("journal_damaged",)
+    assert own_faults(opened) == {"journal_damaged"}
     token = room.commit(record(some_id(1)))
     assert room.event() == Committed((token,))
     room.close()
@@ -379,13 +403,13 @@ def test_a_url_that_cannot_be_read_is_named() -> None:
     assert "secret" not in str(refused.value)
 
 
-def test_a_second_process_on_the_same_journal_is_refused(tmp_path: Path) -> None:
-    room = Room(tmp_path)
+def test_a_second_process_on_the_same_journal_is_refused(place: Path | str) -> None:
+    room = Room(place)
     room.open()
-    with pytest.raises(JournalUnusable, match="another process"):
-        Room(tmp_path).open()
+    with pytest.raises(JournalUnusable, match=r"another (process|gateway) has the journal"):
+        Room(place).open()
     room.close()
-    freed = Room(tmp_path)
+    freed = Room(place)
     freed.open()
     freed.close()
 
@@ -414,17 +438,14 @@ def test_a_journal_that_turns_read_only_fails_commits_and_does_not_die(tmp_path:
     room.close()
 
 
-def test_a_journal_of_a_newer_gateway_is_left_alone(tmp_path: Path) -> None:
-    room = Room(tmp_path)
+def test_a_journal_of_a_newer_gateway_is_left_alone(place: Path | str) -> None:
+    room = Room(place)
     room.open()
     room.close()
-    connection = sqlite3.connect(room.path)
-    connection.execute("UPDATE alembic_version SET version_num = '0099'")
-    connection.commit()
-    connection.close()
+    room.execute("UPDATE alembic_version SET version_num = '0099'")
     with pytest.raises(JournalUnusable, match="schema 0099"):
-        Room(tmp_path).open()
-    assert list(tmp_path.glob("*.damaged-*")) == []
+        Room(place).open()
+    assert isinstance(place, str) or list(place.glob("*.damaged-*")) == []
 
 
 WRITER = """
@@ -432,7 +453,7 @@ import sys
 from pathlib import Path
 from tests.gateway.test_journal import Room, record, some_id
 from gateway.core import Committed
-room = Room(Path(sys.argv[1]))
+room = Room(sys.argv[1] if "://" in sys.argv[1] else Path(sys.argv[1]))
 base = len(room.open().records)
 n = base
 while True:
@@ -444,10 +465,10 @@ while True:
 """
 
 
-def test_kill_9_in_a_loop_loses_nothing_that_was_reported(tmp_path: Path) -> None:
+def test_kill_9_in_a_loop_loses_nothing_that_was_reported(place: Path | str) -> None:
     for round_number in range(5):
         process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)],
+            [sys.executable, "-c", WRITER, str(place)],
             stdout=subprocess.PIPE,
             cwd=Path(__file__).parents[2],
             text=True,
@@ -458,12 +479,12 @@ def test_kill_9_in_a_loop_loses_nothing_that_was_reported(tmp_path: Path) -> Non
         process.send_signal(signal.SIGKILL)
         reported += [int(line) for line in process.stdout.read().split("\n")[:-1]]
         process.wait(WAIT_S)
-        room = Room(tmp_path)
+        room = Room(place)
         opened = room.open()
         room.close()
         there = {one.alarm_id for one in opened.records}
         assert {some_id(n) for n in range(max(reported) + 1)} <= there
-        assert opened.faults == ()
+        assert own_faults(opened) == set()
 
 
 def test_three_starts_in_ten_minutes_are_a_fault_that_outlasts_the_process(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.settings import GatewayFile
-from process.settings import read_settings
+from process.settings import SettingsError, read_settings
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "gateway.toml"
 
@@ -43,8 +43,11 @@ def test_the_example_is_valid_as_it_stands() -> None:
 
 def test_every_key_of_the_example_is_real_and_every_key_is_in_the_example(tmp_path: Path) -> None:
     whole = tmp_path / "gateway.toml"
-    # Files for TLS are only taken with a URL that uses them.
-    whole.write_text(uncommented(EXAMPLE.read_text()).replace('"mqtt://', '"mqtts://'))
+    # Files for TLS are only taken with a URL that uses them, a pair only with a server.
+    text = uncommented(EXAMPLE.read_text()).replace('"mqtt://', '"mqtts://')
+    whole.write_text(
+        text.replace("sqlite:////var/lib/kentongan/journal.db", "postgresql+psycopg:///kentongan")
+    )
     read_settings(whole, GatewayFile)
     table = tomllib.loads(whole.read_text())
     named = {
@@ -89,6 +92,48 @@ def test_a_mistake_in_the_file_is_named_and_exit_2(
     config.write_text(text.replace(found, put, 1))
     assert main(["check", "--config", str(config)]) == 2
     assert says in capsys.readouterr().err
+
+
+PAIR = """
+gateway_id = "mlg-lowokwaru"
+[posts]
+url = "mqtt://127.0.0.1"
+[mcc]
+url = "{mcc}"
+{mcc_files}
+[journal]
+url = "{journal}"
+[pair]
+{pair}
+"""
+SERVER = "postgresql+psycopg:///kentongan"
+FILES = 'ca = "/ca.pem"\ncertificate = "/mcc.pem"'
+
+
+@pytest.mark.parametrize(
+    ("journal", "pair", "tls", "says"),
+    [
+        (SERVER, 'name = "mlg-lowokwaru-a"', False, None),
+        (SERVER, 'name = "mlg-lowokwaru-a"\ncertificate = "/a.pem"', True, None),
+        ("sqlite:////j.db", 'name = "mlg-lowokwaru-a"', False, "on PostgreSQL"),
+        (SERVER, 'name = "mlg-lowokwaru"', False, "this machine's own"),
+        (SERVER, 'certificate = "/a.pem"', True, "it has no name"),
+        (SERVER, 'name = "mlg-lowokwaru-a"', True, "certificate is missing"),
+        (SERVER, 'name = "mlg-lowokwaru-a"\ncertificate = "/a.pem"', False, "not be used"),
+    ],
+)
+def test_a_pair_that_could_not_be_one_is_refused(
+    tmp_path: Path, journal: str, pair: str, tls: bool, says: str | None
+) -> None:
+    config = tmp_path / "gateway.toml"
+    mcc = "mqtts://127.0.0.1" if tls else "mqtt://127.0.0.1"
+    files = FILES if tls else ""
+    config.write_text(PAIR.format(mcc=mcc, mcc_files=files, journal=journal, pair=pair))
+    if says is None:
+        assert read_settings(config, GatewayFile).pair.name == "mlg-lowokwaru-a"
+        return
+    with pytest.raises(SettingsError, match=says):
+        read_settings(config, GatewayFile)
 
 
 def test_check_names_a_certificate_that_cannot_be_read(

@@ -38,13 +38,6 @@ def _a_record_that_tests_may_clear() -> Iterator[None]:
     TransactionTestCase._fixture_teardown = clear  # type: ignore[attr-defined]
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSQL]:
-    """One server for all tests of this process."""
-    with PostgreSQL() as server:
-        yield server
-
-
 class Switch:
     """Lets Django's one connection lead to another database, here and in every new thread."""
 

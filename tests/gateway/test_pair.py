@@ -1,0 +1,168 @@
+"""Two machines that are one gateway: one speaks, the other takes over, and never both."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from gateway.lease import SETTLE_US, SPEAK_US
+from gateway.pair import FOREIGN_US, QUEUE_LIMIT, QUEUE_RESERVED, Member, Sees, TakesOver
+from hardware.clock import Now
+from process.core import Heard, LinkUp, Publish, Tick
+from process.events import EventQueue
+from protocol.messages import MccGateway
+from protocol.topics import Topics
+from protocol.values import timestamp
+from tests.broker import Mosquitto
+from tests.gateway.pair_rig import GATEWAY, NAMES, Pair
+from tests.gateway.rig import WALL_MS, some_id
+from tests.gateway.test_seat import HOLDER
+from tests.postgresql import PostgreSQL
+
+TAKE_OVER_S = 10.0
+
+
+# --- what a member says --------------------------------------------------------------------------
+
+
+def at(uptime_us: int) -> Now:
+    return Now(uptime_us, WALL_MS, True)
+
+
+def said(effects: Sequence[object]) -> list[MccGateway]:
+    found = [one.message for one in effects if isinstance(one, Publish)]
+    return [one for one in found if isinstance(one, MccGateway)]
+
+
+def member() -> Member:
+    one = Member(GATEWAY, NAMES[0], Topics(), at(0))
+    one.handle(LinkUp("pair", "c1"), at(0))
+    return one
+
+
+def heard(journal_id: str, *, retained: bool = False) -> Heard:
+    document = MccGateway(
+        gateway=GATEWAY, online=True, at=timestamp(WALL_MS), journal_id=journal_id
+    )
+    address = Topics().parse(Topics().mcc("gateways", GATEWAY))
+    return Heard("pair", "c1", address, document, retained=retained)
+
+
+def test_a_member_says_that_it_stands_by_and_every_10_s_again_until_it_takes_over() -> None:
+    one = Member(GATEWAY, NAMES[0], Topics(), at(0))
+    assert said(one.handle(Tick(), at(0))) == []
+    (first,) = said(one.handle(LinkUp("pair", "c1"), at(0)))
+    assert (first.gateway, first.pair_of, first.standing_by) == (NAMES[0], GATEWAY, True)
+    assert said(one.handle(Tick(), at(9_999_999))) == []
+    assert one.wake_at_us() == 10_000_000
+    assert len(said(one.handle(Tick(), at(10_000_000)))) == 1
+    (now,) = said(one.handle(TakesOver(), at(11_000_000)))
+    assert not now.standing_by
+
+
+def test_a_live_gateway_of_another_journal_is_a_fault_while_it_lives() -> None:
+    one = member()
+    one.handle(Sees(some_id(1)), at(1))
+    assert said(one.handle(heard(some_id(2), retained=True), at(2))) == []  # proves nothing
+    assert said(one.handle(heard(some_id(1)), at(3))) == []
+    (split,) = said(one.handle(heard(some_id(2)), at(4)))
+    assert split.faults == ("foreign_journal",)
+    assert one.wake_at_us() == 10_000_004
+    one.handle(Tick(), at(10_000_004))
+    one.handle(Tick(), at(20_000_004))
+    (over,) = said(one.handle(Tick(), at(4 + FOREIGN_US)))
+    assert over.faults == ()
+
+
+def test_a_journal_that_cannot_be_reached_is_a_fault_of_the_member() -> None:
+    one = member()
+    (down,) = said(one.handle(Sees(None, "refused"), at(1)))
+    assert down.faults == ("journal_unreachable",)
+    (up,) = said(one.handle(Sees(some_id(1)), at(2)))
+    assert (up.faults, up.journal_id) == ((), some_id(1))
+
+
+def test_a_member_that_hears_too_much_holds_the_broker_back() -> None:
+    queue = EventQueue(QUEUE_LIMIT, QUEUE_RESERVED)
+    room = QUEUE_LIMIT - QUEUE_RESERVED
+    taken = [queue.offer(Sees(None), droppable=True) for _ in range(room + 1)]
+    assert taken == [True] * room + [False]  # the link stops reading, and goes on later
+    assert queue.offer(TakesOver(), droppable=False)
+
+
+def test_who_takes_over_is_silent_for_longer_than_the_other_may_speak() -> None:
+    assert SETTLE_US > SPEAK_US
+
+
+# --- two real gateways, a real server and a real broker ------------------------------------------
+
+
+@pytest.fixture
+def pair(tmp_path: Path, postgresql: PostgreSQL) -> Iterator[Pair]:
+    name = f"pair_{os.getpid()}_{time.monotonic_ns()}"
+    postgresql.sql(f"CREATE DATABASE {name}")
+    with Mosquitto() as broker, Pair(tmp_path, broker, postgresql.url(name)) as both:
+        yield both
+
+
+def test_a_pair_loses_nothing_whatever_ends_the_active_one(
+    pair: Pair, postgresql: PostgreSQL
+) -> None:
+    """One start, four ends: kill -9, the server ends its session, the server restarts, SIGSTOP."""
+    pair.until_spoken()
+    town = pair.town
+
+    def calls(count: int) -> None:
+        for n in range(count):
+            town.call(f"mlg-pair-rw{n:02d}")
+
+    calls(20)
+    first = pair.active()
+    # kill -9
+    began_s = time.monotonic()
+    first.end()
+    calls(20)
+    assert pair.until_spoken(after_s=0.3) - began_s < TAKE_OVER_S
+    first.start()
+    second = pair.active()
+    assert second is not first
+    # Its session is ended: the other one takes the seat, or it does so itself.
+    postgresql.sql(HOLDER)
+    calls(20)
+    pair.until_listed()
+    # The server restarts.
+    postgresql.stop()
+    calls(20)
+    postgresql.start()
+    pair.until_listed()
+    # Stopped, and going on when the other one is the gateway.
+    frozen = pair.active()
+    began_s = time.monotonic()
+    frozen.send(signal.SIGSTOP)
+    calls(20)
+    assert pair.until_spoken(after_s=0.3) - began_s < TAKE_OVER_S
+    other = pair.other(frozen)
+    pair.until_listed()
+    before = other.log
+    frozen.send(signal.SIGCONT)
+    assert frozen.process is not None
+    assert frozen.process.wait(TAKE_OVER_S) == 70
+    assert "event=seat_lost" in frozen.log
+    assert "link_down" not in other.log[len(before) :]  # it was not even kicked off
+    frozen.start()
+    assert pair.active() is other
+
+    assert town.journals == {
+        str(row[0]) for row in pair.rows("SELECT value FROM meta WHERE key = 'journal_id'")
+    }
+    assert pair.rows("SELECT count(*) FROM alarms") == [(100,)]
+    assert pair.rows(
+        "SELECT count(*), count(DISTINCT alarm_id) FROM history WHERE what = 'received'"
+    ) == [(100, 100)]
+    assert set(town.shown) == set(town.listed)
+    assert town.silent == set()
