@@ -25,6 +25,7 @@ from typing import Literal
 
 import msgspec
 
+from device.conditions import Conditions
 from device.held import (
     Held,
     carry_excess,
@@ -39,6 +40,7 @@ from device.held import (
 )
 from device.location import LocationPolicy
 from device.presses import CLOSED_US, CallCounter, Contact, ContactSignal
+from hardware.board import Readings
 from hardware.clock import Now
 from hardware.inputs import ButtonPair, Loop, mains_loop, tamper_loop
 from hardware.nmea import Fix
@@ -86,6 +88,7 @@ PROBE_US = 900 * SECOND_US
 PROBE_AGAIN_US = 60 * SECOND_US  # after one that failed
 PROBE_PATIENCE_US = 10 * SECOND_US
 HEARTBEATS_REMEMBERED = 8
+READINGS_EVERY_BEATS = 10  # temperature and disk; a post on a SIM card pays for each byte
 # A self-test begins when nobody has touched the button for so long, and not more often than this,
 # which is longer than any press window: were its pulses presses, they would not make a call.
 SELFTEST_QUIET_US = 10 * SECOND_US
@@ -171,6 +174,13 @@ class FaultSeen:
 
     fault: str
     present: bool
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """So often the process has started, this time included, without one run that lasted."""
+
+    starts: int
 
 
 # --- effects that only a post has ----------------------------------------------------------
@@ -338,6 +348,8 @@ class Post:
         self._untold: dict[str, int] = {}  # fault of an input -> the first heartbeat to name it
         self._counter = CallCounter(settings.presses, settings.window_us)
         self._location = LocationPolicy(settings.lat, settings.lon)
+        self._conditions = Conditions(at_us, settings.lat, settings.lon)
+        self._synchronised = True  # as the conditions know it
         self._tracks: dict[str, Track] = {
             one.alarm_id: Track(one, told=one, on_disk=True, unlisted_since_us=at_us)
             for one in held
@@ -399,7 +411,7 @@ class Post:
     @property
     def faults(self) -> tuple[str, ...]:
         """The faults that the next heartbeat will name."""
-        return tuple(sorted(self._faults))[:FAULTS_MAX]
+        return tuple(sorted(self._faults, key=_by_weight))[:FAULTS_MAX]
 
     @property
     def levels(self) -> dict[PinName, bool]:
@@ -456,6 +468,7 @@ class Post:
             self._probe_at_us if self._under_way is None else None,
             self._disk_hangs_at_us(),
             self._selftest_at_us(),
+            self._conditions.wake_at_us(),
         ]
         # The lamp shows already what came of the moments that have passed.
         for track in self._tracks.values():
@@ -503,7 +516,12 @@ class Post:
                 self._sounded(alarm_id, now)
             case Located(fix):
                 self._location.located(fix)
+                self._conditions.located(fix)
                 self._set_fault("gps_lost", False, now)
+            case Restarts(starts):
+                self._conditions.restarted(starts, now.uptime_us)
+            case Readings():
+                self._conditions.measured(event, now.uptime_us)
             case LocationLost(reason):
                 self._location.lost()
                 self._set_fault("gps_lost", True, now, reason)
@@ -538,6 +556,12 @@ class Post:
             self._doubted_until_us = None
             self._set_fault("identity_in_doubt", False, now)
         self._show_inputs(now)
+        if now.synchronised != self._synchronised:
+            self._synchronised = now.synchronised
+            self._conditions.clock(now.synchronised, now_us)
+        if self._conditions.tick(now_us):
+            for fault, present in self._conditions.present.items():
+                self._set_fault(fault, present, now)
         hangs_at_us = self._disk_hangs_at_us()
         if hangs_at_us is not None and now_us >= hangs_at_us:
             self._set_fault("disk_hanging", True, now)
@@ -1124,6 +1148,7 @@ class Post:
             *(in_heartbeat(held) for held in told),
             *(read(one) for one in self._foreign.values() if one.state != "resolved"),
         ]
+        says_readings = self._beat % READINGS_EVERY_BEATS == 1
         health = Health(
             post=self._settings.post_id,
             n=self._beat,
@@ -1137,8 +1162,15 @@ class Post:
             sounded=self._latest_sound(),
             selftest=None if self._report is None else self._report[0],
             location=self._location.where(now.uptime_us),
+            temperature_c=self._temperature_c() if says_readings else None,
+            disk_free_mb=self._conditions.readings.disk_free_mb if says_readings else None,
         )
         self._publish("health", health, expiry_s=math.ceil(self._settings.heartbeat_s))
+
+    def _temperature_c(self) -> float | None:
+        """Within the contract's range; a sensor that says more is broken."""
+        celsius = self._conditions.readings.temperature_c
+        return None if celsius is None or not -80.0 <= celsius <= 200.0 else round(celsius, 1)
 
     def _publish(
         self,
@@ -1291,6 +1323,11 @@ def _haste(effect: Effect) -> int:
             return 2
         case _:
             return 1
+
+
+def _by_weight(fault: str) -> tuple[bool, str]:
+    """What makes a post deaf comes first: at the bound the others are left out."""
+    return fault not in DEAF_FAULTS, fault
 
 
 def _note_pulse(pulsed: _Pulsed, at_us: int, closed: bool) -> None:

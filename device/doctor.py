@@ -83,7 +83,9 @@ FAULTS = {
     "gps_lost": ("gps", "gps_lost"),
 }
 # Said by a check of its own.
-SEEN_ELSEWHERE = frozenset(("gps_lost", "certificate_expiring"))
+SEEN_ELSEWHERE = frozenset(
+    ("gps_lost", "certificate_expiring", "clock_unsynchronised", "disk_full")
+)
 
 OpenPins = Callable[[PostFile], Pins]
 

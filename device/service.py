@@ -35,6 +35,7 @@ from device.core import (
     Sounded,
 )
 from device.feedback import ACKNOWLEDGED, LAMP
+from device.fitness import Fitness
 from device.outbox import Outbox
 from device.renewal import CertificateKeeper, Renewed, previous_of
 from device.settings import MqttSettings, PostFile
@@ -167,6 +168,7 @@ class Service:
             synchronised=lambda: self._clock.now().synchronised,
         )
         self._certificate = self._certificate_keeper()
+        self._fitness = Fitness(Path(settings.store.path), self._deliver)
         self._gps = self._receiver() if settings.location.source == "gps" else None
         self._panel = None
         if hardware.panel_socket is not None:
@@ -261,6 +263,7 @@ class Service:
             self._gps.start()
         if self._certificate is not None:
             self._certificate.start()
+        self._fitness.start()
         wrong = run_loop(
             self._core,
             self._queue,
@@ -438,6 +441,7 @@ class Service:
             self._gps.stop()
         if self._certificate is not None:
             self._certificate.stop(0.2)
+        self._fitness.stop()
         connection = self._link.connection
         self._link.stop(0.5, (self._will(connection),) if connection else ())
         self._outbox.close(0.5)

@@ -332,6 +332,7 @@ class GatewaySettings:
     topic_root: str = DEFAULT_ROOT
     keep_days: int = 400
     selftests: bool = False
+    firmware: str | None = None  # the version that posts have to have, at least
     silent_after_s: int = SILENT_AFTER_S
 
 
@@ -1448,6 +1449,7 @@ class Gateway:
             if post in self._retired:
                 return known  # only until its alarms are over
             self._supervision.watch(post, self._now.uptime_us)
+            known.wanted_firmware = self._settings.firmware
             known.selftest = self._selftests.get(post)
             if known.selftest is not None:
                 self._show_faults(known)
@@ -1633,6 +1635,8 @@ class Gateway:
             self._show_faults(post)
         changed = firmware not in (None, post.firmware)
         post.firmware = firmware or post.firmware
+        if changed:
+            self._show_faults(post)
         if self._becomes(post, "online"):
             post.silent_since = post.silent_with = None
             self._leaves_group(post)
@@ -1663,6 +1667,7 @@ class Gateway:
             # It says who was there once, not that anyone is.
             if post.firmware is None:
                 post.firmware = presence.firmware
+                self._show_faults(post)
                 self._say(Address("mcc", "posts", post.post))
             return
         if presence.online:

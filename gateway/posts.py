@@ -5,6 +5,7 @@ Pure values and their documents; when something here changes is decided in `core
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +26,7 @@ from protocol.messages import (
 from protocol.values import timestamp
 
 Presence = Literal["online", "silent", "unknown"]
+_VERSION = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6}){1,3}")
 SAME_PLACE_DEGREES = 0.00001  # 1.1 m; what a technician writes down has five decimals
 
 
@@ -62,6 +64,7 @@ class Post:
     connection: str | None = None
     heartbeat: int | None = None  # the last one heard
     firmware: str | None = None
+    wanted_firmware: str | None = None  # or a newer one
     faults: tuple[str, ...] = ()  # as it said last
     lives: FaultLives = field(default_factory=FaultLives)
     name: str | None = None  # what people call it; from the register, like its place
@@ -132,7 +135,11 @@ class Post:
     @property
     def present(self) -> tuple[str, ...]:
         """What is wrong with it at this moment: what the gateway sees first, then what it says."""
-        own = (("flooding", self.flooding), ("place_differs", self.misplaced))
+        own = (
+            ("flooding", self.flooding),
+            ("place_differs", self.misplaced),
+            ("firmware_old", is_older(self.firmware, self.wanted_firmware)),
+        )
         tested = fault_of(self.selftest)
         return (
             *(fault for fault, present in own if present),
@@ -241,3 +248,18 @@ class Post:
 def is_same_place(place: Place, lat: float, lon: float) -> bool:
     """Whether two surveys mean one place: within about a metre."""
     return abs(place.lat - lat) <= SAME_PLACE_DEGREES and abs(place.lon - lon) <= SAME_PLACE_DEGREES
+
+
+def is_older(firmware: str | None, wanted: str | None) -> bool:
+    """Whether a post's firmware, such as `kentongan 1.4.0`, is of an older version than is wanted.
+
+    One whose version cannot be read is: nobody knows what it does.
+    """
+    if firmware is None or wanted is None:
+        return False
+    return _version(firmware) < _version(wanted)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    found = _VERSION.search(text)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()

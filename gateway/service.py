@@ -155,6 +155,7 @@ class Service:
                 keep_days=settings.journal.keep_days,
                 silent_after_s=settings.posts.silent_after_s,
                 selftests=settings.selftest.daily,
+                firmware=settings.posts.firmware,
             ),
             now=now,
             journal_id=opened.journal_id,

@@ -38,7 +38,7 @@ class PostsSettings(Table, frozen=True):
     """[posts]: the broker that the posts connect to.
 
     The command centre shows a post that is not heard as silent after `silent_after_s`: 20 where its
-    posts have a heartbeat of 5 s.
+    posts have a heartbeat of 5 s. A post with an older firmware than `firmware` has a fault.
     """
 
     url: MqttUrl
@@ -46,6 +46,9 @@ class PostsSettings(Table, frozen=True):
     # Under the 200 s of UL and the 180 s of EN 50131 grade 3, and no less than four heartbeats of a
     # strict post.
     silent_after_s: Annotated[int, Meta(ge=20, le=180)] = SILENT_AFTER_S
+    firmware: (
+        Annotated[str, Meta(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6}){1,3}\Z", max_length=27)] | None
+    ) = None
     ca: FilePath | None = None
     certificate: FilePath | None = None
     key: FilePath | None = None

@@ -302,6 +302,21 @@ def test_without_the_setting_nothing_is_due() -> None:
     assert rig.state_document().selftest_due is None
 
 
+def test_a_post_with_older_firmware_than_is_wanted_has_a_fault() -> None:
+    for firmware, wanted, is_old in (
+        ("kentongan 1.9.0", "1.10.0", True),
+        ("kentongan 1.10", "1.10.0", True),
+        ("kentongan 1.10.0", "1.10.0", False),
+        ("kentongan 2.0", "1.10.0", False),
+        ("home-made", "1.10.0", True),
+        ("home-made", None, False),
+    ):
+        rig = Rig(settings=GatewaySettings(GATEWAY, firmware=wanted))
+        rig.presence(online=True, firmware=firmware)
+        rig.heartbeat()
+        assert ("firmware_old" in rig.post_document().faults) == is_old, firmware
+
+
 def test_results_that_cannot_be_read_are_tested_anew() -> None:
     rows = {"selftest/a": "{", "selftest/b": "", "store_id": "x"}
     rows.update([selftests.meta_row("c", Selftest(ended_at=timestamp(WALL_MS)))])
