@@ -107,7 +107,7 @@ image-packages:
 
 SUITE ?= bookworm
 image: image-packages $(VENV)/dev.stamp ## write build/image/kentongan-bookworm.img, the card of a post (root)
-	$(BIN)/python -m image --suite $(SUITE)
+	$(BIN)/python -m image build --suite $(SUITE) $(if $(UPDATE_KEY),--update-key $(UPDATE_KEY))
 
 image-test: image-packages $(VENV)/dev.stamp ## boot that image, press, answer, cut its power (root): a quiet machine, an hour
 	KENTONGAN_IMAGE=build/image/kentongan-$(SUITE).img $(BIN)/pytest -s tests/image/booted.py

@@ -1,4 +1,8 @@
-"""`python -m image`: builds the card's image below build/image."""
+"""`python -m image`: builds the card's image below build/image, or an update for cards.
+
+`build` takes the public key whose updates the card will accept; without one it takes none.
+`update` signs this state of the package (a key: `openssl genpkey -algorithm ed25519`).
+"""
 
 from __future__ import annotations
 
@@ -9,34 +13,42 @@ import sys
 import time
 from pathlib import Path
 
-from image.build import build
+from image.build import build, pack_firmware
 from image.debian import ROOT, BuildError
 
-# 2025-11-28: the day of the release; a build of the same state gives the same bytes.
+# 2025-11-28: nothing in an image is younger; a build of the same state gives the same bytes.
 EPOCH = 1_764_288_000
 
 
 def main() -> int:
     """Build, and say what came of it; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m image", description=__doc__)
-    parser.add_argument("--suite", choices=("bookworm", "trixie"), default="bookworm")
-    parser.add_argument("--out", type=Path, default=ROOT / "build/image")
-    parser.add_argument("--cache", type=Path, default=ROOT / "build/image/cache")
+    commands = parser.add_subparsers(dest="command", required=True)
+    card = commands.add_parser("build", help="the card")
+    card.add_argument("--update-key", type=Path, help="a public Ed25519 key, PEM")
+    update = commands.add_parser("update", help="a signed update")
+    update.add_argument("--key", type=Path, required=True, help="the private Ed25519 key, PEM")
+    for command in (card, update):
+        command.add_argument("--suite", choices=("bookworm", "trixie"), default="bookworm")
+        command.add_argument("--out", type=Path, default=ROOT / "build/image")
+        command.add_argument("--cache", type=Path, default=ROOT / "build/image/cache")
     options = parser.parse_args()
     began_s = time.monotonic()
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH", EPOCH))
+    where = (options.suite, options.out.absolute(), options.cache.absolute(), epoch)
     try:
-        built = build(options.suite, options.out.absolute(), options.cache.absolute(), epoch)
-    except BuildError as error:
+        if options.command == "update":
+            made = pack_firmware(*where, options.key)
+        else:
+            made = build(*where, options.update_key).image
+    except (BuildError, OSError) as error:
         sys.stderr.write(f"image: {error}\n")
         return 1
-    with built.image.open("rb") as file:
+    with made.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    (built.image.parent / f"{built.image.name}.sha256").write_text(
-        f"{digest}  {built.image.name}\n"
-    )
+    made.with_name(f"{made.name}.sha256").write_text(f"{digest}  {made.name}\n")
     took_s = time.monotonic() - began_s
-    sys.stdout.write(f"{built.image}\nsha256 {digest}\nbuilt in {took_s:.0f} s\n")
+    sys.stdout.write(f"{made}\nsha256 {digest}\nbuilt in {took_s:.0f} s\n")
     return 0
 
 

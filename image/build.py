@@ -6,8 +6,11 @@ import os
 import shutil
 import uuid
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
+from device.openssl import Unavailable
+from device.update import Manifest, pack_update
 from image.debian import (
     FIRMWARE,
     BuildError,
@@ -16,6 +19,7 @@ from image.debian import (
     compile_python,
     debian,
     firmware,
+    python_of,
     run,
     thin_modules,
 )
@@ -56,8 +60,8 @@ class Built:
     initrd: Path
 
 
-def build(suite: str, out: Path, cache: Path, epoch: int) -> Built:
-    """The whole image, from nothing.
+def build(suite: str, out: Path, cache: Path, epoch: int, update_key: Path | None = None) -> Built:
+    """The whole image, from nothing; `update_key` is the public key whose updates it takes.
 
     Raises:
         BuildError: with what failed.
@@ -84,6 +88,8 @@ def build(suite: str, out: Path, cache: Path, epoch: int) -> Built:
     thin_modules(root)
     firmware(root, cache, epoch)
     layers(root)
+    if update_key is not None:
+        shutil.copyfile(update_key, root / "etc/kentongan-update.pub")
     _initrd(root, epoch)
     compile_python(root)
     _fill_boot(root, boot)
@@ -99,6 +105,34 @@ def build(suite: str, out: Path, cache: Path, epoch: int) -> Built:
     _partitions(work, built.image, epoch)
     shutil.rmtree(work)
     return built
+
+
+def pack_firmware(suite: str, out: Path, cache: Path, epoch: int, key: Path) -> Path:
+    """This state of the package as an update for cards of that Debian, signed with `key`.
+
+    Raises:
+        BuildError: with what failed.
+    """
+    work = out / f"{suite}.update-work"
+    shutil.rmtree(work, ignore_errors=True)
+    root = work / "root"
+    root.mkdir(parents=True)
+    tar = debian(suite, cache, epoch)
+    run("tar", "--extract", "--numeric-owner", "-C", root, "-f", tar)
+    firmware(root, cache, epoch)
+    compile_python(root)
+    version = metadata.version("kentongan")
+
+    def manifest(digest: str) -> Manifest:
+        return Manifest(version=version, python=python_of(root), machine="aarch64", sha256=digest)
+
+    update = out / f"kentongan-{version}-{suite}.update"
+    try:
+        pack_update(root / FIRMWARE, manifest, key, update)
+    except Unavailable as error:
+        raise BuildError(str(error)) from None
+    shutil.rmtree(work)
+    return update
 
 
 def layers(root: Path) -> None:
@@ -205,6 +239,3 @@ def _partitions(work: Path, image: Path, epoch: int) -> None:
 def _blank(path: Path, mib: int) -> None:
     with path.open("wb") as file:
         file.truncate(mib * MIB)
-
-
-__all__ = ["FIRMWARE", "Built", "build", "layers"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ5 siti"]
 server = "192.168.1.1"
 """
 Files = dict[str, str]
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -419,3 +421,8 @@ def test_what_was_taken_before_is_wiped_and_never_taken_again() -> None:
     lies_there = Candidate("x.kentongan", "a" * 64, wrong=("damaged", ""))
     decision = decide([lies_there], standing)
     assert (decision.take, decision.code, decision.wipe) == (None, None, ("x.kentongan",))
+
+
+def test_the_page_says_of_each_code_what_the_lamp_shows() -> None:
+    rows = re.findall(r"^\| (\d) \| ", (DOCS / "card.en.md").read_text(), re.MULTILINE)
+    assert rows == [str(number + 1) for number in range(len(CODES))]
