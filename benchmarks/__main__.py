@@ -1,7 +1,8 @@
-"""`make bench`: product and floor in one run, what the firmware costs beside it, and the console.
+"""`make bench`: what the product takes, beside peers and floors, and the page that says so.
 
-The last line is `press_to_mcc ratio_p50=N ratio_p99=N`. Exit codes: 0 measured, 1 not, 2 the
-command is wrong. It leaves no process and no file behind.
+Each part is a process of its own under a time limit; one that fails is named and the rest goes on.
+The last line is `press_to_mcc ratio_p50=N ratio_p99=N`. Exit codes: 0 all measured, 1 something
+was not, 2 the command is wrong. It leaves no process and no file behind, but for the page.
 """
 
 from __future__ import annotations
@@ -14,27 +15,45 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from random import Random
 
-from benchmarks import console, firmware
-from benchmarks.alarms import GATEWAY, Alarms
-from benchmarks.centre import Centre, NotMeasured
-from benchmarks.figures import (
-    CONSOLE_BEGIN,
-    CONSOLE_END,
-    console_report,
-    report,
-    with_output,
-)
-from benchmarks.ground import Ground
-from demo.broker import Broker, mosquitto_path
-from device.presses import CLOSED_US
+import msgspec
 
-ALARMS = 1_000
-ALARMS_MAX = 10_000
+from benchmarks.page import Run, in_markdown, in_words, with_output
+from benchmarks.plots import svg
+from benchmarks.results import Outcome
+from demo.broker import mosquitto_path
+
 # On a disk, where /tmp may be memory: hier(7) says that it survives a reboot.
 DIRECTORY = "/var/tmp"
+ROOMS = Path(__file__).resolve().parent.parent
+PICTURES = "pictures"  # beside the page
+WHOLE_S = 15 * 60 - 20  # all parts together, so that the command ends within 15 minutes
+END_S = 15.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module of this room, what it is called on the page, and how long it may take."""
+
+    name: str
+    title: str
+    within_s: float
+
+
+PARTS = (
+    Part("press", "Accepted press to command centre", 210),
+    Part("peers", "Press to publish, and a broker that dies, beside mqtt-io", 100),
+    Part("kept", "A hundred acknowledged alarms, then SIGKILL", 70),
+    Part("intake", "Alarms a second, and a storm", 90),
+    Part("supervision", "Supervision of many posts", 270),
+    Part("growth", "A million rows at the start; what a post-year takes", 100),
+    Part("firmware", "What a resting post costs", 110),
+    Part("console", "The console", 170),
+)
 
 
 def main() -> int:
@@ -46,79 +65,101 @@ def main() -> int:
         return 1
     try:
         if options.write is not None:  # before the minutes that it takes, not after them
-            _written(options.write.read_text(encoding="utf-8"), "", "")
+            with_output(options.write.read_text(encoding="utf-8"), "")
     except (OSError, ValueError) as error:
         _say(f"{options.write}: {error}")
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    chosen = [part for part in PARTS if part.name in (options.parts or [one.name for one in PARTS])]
     try:
-        with tempfile.TemporaryDirectory(prefix="kentongan-bench-", dir=DIRECTORY) as directory:
-            of_console = _measure_console(Path(directory), mosquitto)
-            output = None
-            if not options.console:
-                output = _measure(Path(directory), mosquitto, options.alarms)
-    except (NotMeasured, RuntimeError, OSError, ValueError) as error:
-        _say(f"not measured: {error}")
-        return 1
+        run = _run(chosen, mosquitto, options)
     except KeyboardInterrupt:
         return 1
-    sys.stdout.write("\n\n".join(filter(None, (of_console, output))) + "\n")
+    sys.stdout.write(in_words(run) + "\n")
     if options.write is not None:
-        page = _written(options.write.read_text(encoding="utf-8"), of_console, output)
-        options.write.write_text(page, encoding="utf-8")
-    return 0
-
-
-def _written(page: str, of_console: str, output: str | None) -> str:
-    page = with_output(page, of_console, CONSOLE_BEGIN, CONSOLE_END)
-    return page if output is None else with_output(page, output)
-
-
-def _measure_console(directory: Path, mosquitto: str) -> str:
-    machine, load_before = _machine(mosquitto), os.getloadavg()[0]
-    apart = directory / "console"
-    apart.mkdir()
-    with contextlib.ExitStack() as ending:
-        ground = _ground(apart, mosquitto, ending)
-        measured = console.measure(ground, Random(), _say)
-    return console_report(_with_load(machine, load_before), measured)
-
-
-def _ground(directory: Path, mosquitto: str, ending: contextlib.ExitStack) -> Ground:
-    log = ending.enter_context((directory / "broker.log").open("wb"))
-    broker = Broker(directory, log, mosquitto)
-    ending.callback(broker.kill)
-    broker.start()
-    ground = Ground(directory, broker.port)
-    ending.callback(ground.close)
-    return ground
-
-
-def _with_load(machine: str, before: float) -> str:
-    return f"{machine}, load {before:.1f} before and {os.getloadavg()[0]:.1f} after"
-
-
-def _measure(directory: Path, mosquitto: str, alarms: int) -> str:
-    machine, load_before = _machine(mosquitto), os.getloadavg()[0]
-    with contextlib.ExitStack() as ending:
-        ground = _ground(directory, mosquitto, ending)
-        centre = ending.enter_context(Centre(ground.port))
-        path = Alarms(ground, centre, Random())
-        path.start()
-        path.measure(alarms, _say)
-        measured = path.stop()
-        ground.start(GATEWAY, "gateway.cli", "run", "--config", ground.write_gateway(GATEWAY))
-        ground.until_said(GATEWAY, "gateway_ready")
-        resting = firmware.measure(ground)
-    return report(
-        machine=_with_load(machine, load_before),
-        product=measured.product,
-        fresh=measured.fresh,
-        floor=measured.floor,
-        presses=measured.presses,
-        debounce_us=CLOSED_US,
-        firmware=resting,
+        _write(options.write, run)
+    closing = "".join(
+        f"\n{outcome.closing}\n" for outcome in run.outcomes.values() if outcome.closing
     )
+    sys.stdout.write(closing)
+    return 0 if run.is_whole else 1
+
+
+def _run(chosen: list[Part], mosquitto: str, options: argparse.Namespace) -> Run:
+    at, load_before = datetime.now(UTC), os.getloadavg()[0]
+    until_s = time.monotonic() + WHOLE_S
+    outcomes: dict[str, Outcome] = {}
+    failed: dict[str, str] = {}
+    for part in chosen:
+        began_s = time.monotonic()
+        within_s = min(part.within_s, until_s - began_s)
+        _say(f"{part.name}, at most {within_s:.0f} s")
+        found = _outcome(part.name, within_s, mosquitto, options)
+        if isinstance(found, Outcome):
+            outcomes[part.name] = found
+        else:
+            failed[part.name] = found
+        _say(f"{part.name} took {time.monotonic() - began_s:.0f} s")
+    return Run(
+        at=at.strftime("%Y-%m-%d %H:%M UTC"),
+        machine=_machine(mosquitto),
+        load_before=load_before,
+        load_after=os.getloadavg()[0],
+        minutes=(time.monotonic() - until_s + WHOLE_S) / 60,
+        scale="quick (figures for nobody)" if options.quick else "whole",
+        titles={part.name: part.title for part in chosen},
+        outcomes=outcomes,
+        failed=failed,
+    )
+
+
+def _outcome(
+    name: str, within_s: float, mosquitto: str, options: argparse.Namespace
+) -> Outcome | str:
+    """What a part left, or why it left nothing."""
+    if within_s <= 0:
+        return "no time was left for it"
+    with tempfile.TemporaryDirectory(prefix=f"kentongan-bench-{name}-", dir=DIRECTORY) as directory:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "benchmarks.part", name, directory, mosquitto),
+                *(str(options.peers), "quick" if options.quick else "whole"),
+            ],
+            cwd=ROOMS,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            process.wait(within_s)
+            why = f"it ended with code {process.returncode}"
+        except subprocess.TimeoutExpired:
+            why = f"not over within {within_s:.0f} s"
+        finally:
+            _end(process)
+        left, said = Path(directory) / "outcome.json", Path(directory) / "failed.txt"
+        if left.exists():
+            return msgspec.json.decode(left.read_bytes(), type=Outcome)
+        return said.read_text(encoding="utf-8")[:500] if said.exists() else why
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a part, and whatever of its group is left."""
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _write(page: Path, run: Run) -> None:
+    pictures = page.parent / PICTURES
+    pictures.mkdir(exist_ok=True)
+    for plot in run.plots:
+        (pictures / f"{plot.name}.svg").write_text(svg(plot), encoding="utf-8")
+    whole = with_output(page.read_text(encoding="utf-8"), in_markdown(run, PICTURES))
+    page.write_text(whole, encoding="utf-8")
 
 
 def _machine(mosquitto: str) -> str:
@@ -132,18 +173,20 @@ def _machine(mosquitto: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    names = ", ".join(part.name for part in PARTS)
+    parser.add_argument("parts", nargs="*", type=_name, help=f"only these of {names}")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run?")
+    parser.add_argument("--write", type=Path, help="a page whose marked part takes the output")
     parser.add_argument(
-        "--alarms", type=_count, default=ALARMS, help=f"of product and floor each ({ALARMS})"
+        "--peers", type=Path, default=ROOMS / "build" / "peers", help="where make put the peers"
     )
-    parser.add_argument("--console", action="store_true", help="only what the console takes")
-    parser.add_argument("--write", type=Path, help="a page whose marked parts take the output")
     return parser
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= ALARMS_MAX:
-        raise argparse.ArgumentTypeError(f"a number from 1 to {ALARMS_MAX}")
-    return int(text)
+def _name(text: str) -> str:
+    if text not in (part.name for part in PARTS):
+        raise argparse.ArgumentTypeError(f"no such part: {text}")
+    return text
 
 
 def _say(text: str) -> None:

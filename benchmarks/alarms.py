@@ -35,19 +35,27 @@ HAMMERING_S = 2.1
 
 @dataclass
 class Measured:
-    """What was measured: `fresh` are the first alarms of their posts."""
+    """What was measured: `fresh` are the first alarms of their posts.
+
+    `accepted`: of every alarm, the uptime (us) at which its third press was accepted.
+    """
 
     product: list[Passage] = field(default_factory=list)
     fresh: list[Passage] = field(default_factory=list)
     floor: list[Passage] = field(default_factory=list)
     presses: list[Press] = field(default_factory=list)
+    accepted: dict[str, int] = field(default_factory=dict)
 
 
 class Alarms:
     """Posts, gateway and the floor's two processes on the ground, started and stopped here."""
 
-    def __init__(self, ground: Ground, centre: Centre, rng: Random) -> None:
+    def __init__(
+        self, ground: Ground, centre: Centre, rng: Random, posts: tuple[str, ...] = POSTS
+    ) -> None:
         """Touches nothing yet."""
+        self._posts = posts
+        self._has_floor = True
         self._ground = ground
         self._centre = centre
         self._rng = rng
@@ -68,9 +76,9 @@ class Alarms:
         for name in FLOOR:
             ground.until_said(name, "ready")
         ground.until_said(GATEWAY, "gateway_ready")
-        for post in POSTS:
+        for post in self._posts:
             self._start_stamped(post, "post", ground.write_post(post))
-        for post in POSTS:
+        for post in self._posts:
             ground.until_said(post, "event=listening")
             ground.until_shown(post, "lamp", "armed")
 
@@ -82,8 +90,8 @@ class Alarms:
         Raises:
             NotMeasured: an alarm did not arrive, or a process died.
         """
-        self._product("fresh", len(POSTS))
-        self._floor(len(POSTS))
+        self._product("fresh", len(self._posts))
+        self._floor(len(self._posts))
         self._arrived["floor"].clear()
         left = alarms
         while left > 0:
@@ -94,14 +102,25 @@ class Alarms:
             left -= block
             say(f"{alarms - left} of {alarms} alarms")
 
+    def stop_floor(self) -> None:
+        """End the floor's two processes before the rest: they do not outlive their broker.
+
+        Raises:
+            NotMeasured: one does not end.
+        """
+        self._ground.stop(*FLOOR)
+        self._has_floor = False
+
     def stop(self) -> Measured:
         """End every process and read their stamps.
 
         Raises:
             NotMeasured: a process does not end.
         """
-        self._ground.stop(*POSTS, GATEWAY, *FLOOR)
-        posts = [self._stamps(name) for name in POSTS]
+        if self._has_floor:
+            self.stop_floor()
+        self._ground.stop(*self._posts, GATEWAY)
+        posts = [self._stamps(name) for name in self._posts]
         by_post = {one: stamps for post in posts for one, stamps in post["alarms"].items()}
         by_gateway = self._stamps(GATEWAY)["alarms"]
         floor_post, floor_gateway = (self._stamps(name) for name in FLOOR)
@@ -109,6 +128,7 @@ class Alarms:
             product=_joined(by_post, by_gateway, self._arrived["product"]),
             fresh=_joined(by_post, by_gateway, self._arrived["fresh"]),
             floor=_joined(floor_post, floor_gateway, self._arrived["floor"]),
+            accepted={one: stamps["accepted_us"] for one, stamps in by_post.items()},
             presses=[Press(**press) for post in posts for press in post["presses"]],
         )
 
@@ -116,8 +136,8 @@ class Alarms:
         self._ground.start(name, "benchmarks.stamped", role, settings, self._left(name))
 
     def _product(self, what: str, alarms: int) -> None:
-        for first in range(0, alarms, len(POSTS)):
-            posts = POSTS[: min(len(POSTS), alarms - first)]
+        for first in range(0, alarms, len(self._posts)):
+            posts = self._posts[: min(len(self._posts), alarms - first)]
             documents = [self._press(what, post) for post in posts]
             for document in documents:
                 self._centre.resolve(document)

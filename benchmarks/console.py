@@ -22,9 +22,19 @@ from playwright.sync_api import Error as BrowserError
 
 from benchmarks.alarms import EDGES_US, GATEWAY, HAMMERING_S, PAUSE_S
 from benchmarks.centre import NotMeasured
-from benchmarks.figures import Circle, Console
+from benchmarks.figures import (
+    CIRCLE_P95_US,
+    PAGE_BYTES,
+    STREAMS_P99_US,
+    Circle,
+    Console,
+    console_report,
+    percentile,
+)
 from benchmarks.firmware import cpu_s
-from benchmarks.ground import Ground
+from benchmarks.ground import Ground, with_broker
+from benchmarks.part import Setting
+from benchmarks.results import Goal, Outcome, Plot
 from demo.broker import free_port
 from hardware.clock import uptime_us
 from mcc.site import configure
@@ -59,6 +69,48 @@ OBSERVER = """() => {
   new MutationObserver(look).observe(map, { childList: true, subtree: true, attributes: true });
 }"""
 SEEN = "count => Object.values(window.bench).filter((one) => one.frame_ms).length === count"
+
+
+def part(setting: Setting) -> Outcome:
+    """Press to circle, commit to a hundred streams, the page's weight."""
+    with ExitStack() as ending:
+        ground = with_broker(setting.directory, setting.mosquitto, ending)
+        found = measure(ground, Random(), setting.say)
+    circle_us = [one.circle_us - one.accepted_us for one in found.circles]
+    return Outcome(
+        text=console_report(found),
+        goals=(
+            Goal(
+                what="console: accepted press to circle, p95",
+                found=percentile(circle_us, 0.95) / 1000,
+                limit=CIRCLE_P95_US / 1000,
+                unit="ms",
+            ),
+            Goal(
+                what=f"console: commit to {found.streams} streams, p99",
+                found=percentile(found.streams_us, 0.99) / 1000,
+                limit=STREAMS_P99_US / 1000,
+                unit="ms",
+            ),
+            Goal(
+                what="console: first load without tiles",
+                found=sum(found.weights) / 1000,
+                limit=PAGE_BYTES / 1000,
+                unit="kB",
+            ),
+        ),
+        plots=(
+            Plot(
+                name="bench-console",
+                title="Commit to each of a hundred streams, share of samples",
+                unit="ms",
+                series={
+                    "the site": [us / 1000 for us in found.streams_us],
+                    "bare sockets": [us / 1000 for us in found.floor_us],
+                },
+            ),
+        ),
+    )
 
 
 def measure(ground: Ground, rng: Random, say: Callable[[str], None]) -> Console:

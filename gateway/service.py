@@ -389,7 +389,9 @@ class Service:
             publish.topic, payload, retain=publish.retain, expiry_s=publish.expiry_s
         )
         if not taken and publish.retain and link.connection is not None:
-            self._queue.offer(NotSent(publish.link, publish.topic), droppable=True)
+            # Not droppable: the queue is full just when links are, and a document that nobody says
+            # again would be missing at the command centre for minutes.
+            self._queue.offer(NotSent(publish.link, publish.topic), droppable=False)
 
     def _commit(self, commit: Commit) -> None:
         self._writes.asked(commit.token, self._clock.now().uptime_us)

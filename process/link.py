@@ -15,6 +15,7 @@ and the rest is offered again by its owner.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 import select
@@ -76,6 +77,7 @@ INBOX_MAX = 2_000  # QoS 0, which we never ask for, knows no receive maximum
 # by name.
 PAYLOAD_BYTES_MAX = 17 * 1024
 PACKET_BYTES_MAX = 64 * 1024
+READ_BYTES_MAX = 64 * 1024  # by one system call
 
 LOST = "connection lost"
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name
@@ -403,6 +405,58 @@ class Link:
                 return
 
 
+class _Client(mqtt.Client):
+    """Paho's client with a buffer on either side of its socket.
+
+    Paho reads one packet by three system calls and writes each by one of its own, and at each of
+    them another thread of the process may take the interpreter away for a while. Here one call
+    reads what is there, and `flush` writes what a turn of the loop has brought.
+    """
+
+    _unread = memoryview(b"")
+    _unsent = b""
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes were read from the socket that paho has not asked for yet."""
+        return bool(self._unread)
+
+    def want_write(self) -> bool:
+        """Whether `flush` has something to write."""
+        return bool(self._unsent) or super().want_write()
+
+    def flush(self) -> None:
+        """Write what the socket takes. One that is gone is closed, as paho would close it."""
+        self.loop_write()  # what paho could not put into our buffer, inside a callback of its own
+        if self._sock is None:
+            return
+        try:
+            sent = super()._sock_send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
+            return
+        self._unsent = self._unsent[sent:]
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if not self._unread:
+            self._unread = memoryview(super()._sock_recv(READ_BYTES_MAX))
+        taken, self._unread = self._unread[:bufsize], self._unread[bufsize:]
+        return bytes(taken)
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        self._unsent += buf
+        return len(buf)
+
+    def _sock_close(self) -> None:
+        if self._unsent and self._sock is not None:
+            with contextlib.suppress(OSError):  # a goodbye that nobody can hear
+                super()._sock_send(self._unsent)
+        self._unsent = b""
+        super()._sock_close()
+
+
 class _Session:
     """One connection: a fresh paho client, its callbacks and its loop. Link thread only."""
 
@@ -411,7 +465,7 @@ class _Session:
         self.up_at_s: float | None = None
         self.may_be_kicked = False
         self._link = link
-        self._client: mqtt.Client | None = None
+        self._client: _Client | None = None
         self._reason: str | None = None
         self._subscribe_id: int | None = None
         self._accepted = False
@@ -449,9 +503,9 @@ class _Session:
             transport.close()
         self._client = None
 
-    def _connect(self) -> mqtt.Client:
+    def _connect(self) -> _Client:
         settings = self._link.settings
-        client = mqtt.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
             protocol=mqtt.MQTTv5,
@@ -490,7 +544,7 @@ class _Session:
         )
         return client
 
-    def _serve(self, client: mqtt.Client, transport: socket.socket) -> str:
+    def _serve(self, client: _Client, transport: socket.socket) -> str:
         link = self._link
         setup_until_s = time.monotonic() + SETUP_DEADLINE_S
         poller = select.poll()
@@ -504,11 +558,10 @@ class _Session:
             if wanted != polled:
                 poller.modify(file, wanted)
                 polled = wanted
-            # TLS may hold decrypted bytes that no poll can see.
-            readable = (
-                isinstance(transport, ssl.SSLSocket)
-                and self._stalled_at_s is None
-                and transport.pending() > 0
+            # We and TLS may hold bytes that no poll can see.
+            readable = self._stalled_at_s is None and (
+                client.has_unread
+                or (isinstance(transport, ssl.SSLSocket) and transport.pending() > 0)
             )
             for ready, flags in poller.poll(0 if readable else self._timeout_ms()):
                 if ready != file:
@@ -516,16 +569,23 @@ class _Session:
                 elif flags & ~select.POLLOUT:
                     readable = True
             link.turned_s = now_s = time.monotonic()
-            if readable:
+            while readable:
                 client.loop_read()
                 # Paho gathers a packet of any size that a broker announces, up to 256 MiB.
                 if client._in_packet["remaining_length"] > PACKET_BYTES_MAX:
                     return f"the broker sends a packet of over {PACKET_BYTES_MAX} bytes"
+                self._hand_over(client, now_s)
+                readable = (
+                    client.has_unread
+                    and self._stalled_at_s is None
+                    and self._reason is None
+                    and client.socket() is not None
+                )
             self._hand_over(client, now_s)
             self._send(client, now_s)
-            if client.want_write():
-                client.loop_write()
             client.loop_misc()
+            if client.want_write():
+                client.flush()
             ended = self._ended(client, now_s, setup_until_s)
             if ended is not None:
                 return ended

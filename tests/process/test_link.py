@@ -19,6 +19,7 @@ from process.link import (
     IN_FLIGHT_MAX,
     PAUSE_MAX_S,
     PAYLOAD_BYTES_MAX,
+    READ_BYTES_MAX,
     Link,
     LinkSettings,
     PublishRefused,
@@ -434,6 +435,19 @@ def test_a_full_event_queue_holds_the_broker_back_and_loses_nothing(broker: Mosq
         eventually(lambda: owner.link.counts.stalls == 1)
         numbers = [int(owner.next(Received).payload) for _ in range(50)]
         assert numbers == list(range(50))
+
+
+def test_packets_that_came_in_one_read_all_arrive_in_their_order(broker: Mosquitto) -> None:
+    with (
+        connected(broker.url, EVERYTHING, client_id="reader") as owner,
+        connected(broker.url, client_id="sender") as sender,
+    ):
+        payload = b"x" * 1_000
+        count = 2 * READ_BYTES_MAX // len(payload)  # so that reads end within a packet too
+        for number in range(count):
+            assert sender.link.publish(f"t/{number}", payload)
+        topics = [owner.next(Received).topic for _ in range(count)]
+        assert topics == [f"t/{number}" for number in range(count)]
 
 
 def test_an_oversize_message_is_counted_and_cut_off(
