@@ -22,6 +22,8 @@ from process.files import PUBLIC_MODE, SECRET_MODE, replace_file
 
 TLS_PORT = 8883
 SERVES = ("posts", "mcc")
+# For the gateways of many districts and their command centre: each below its own name.
+DISTRICTS = "districts"
 CONFIG, ACL, PLAIN_ACL, CRL, CA, IDENTITY = (
     "mosquitto.conf",
     "acl",
@@ -48,12 +50,14 @@ GATEWAY_READS_POSTS = ("alarms", "presence", "health", "renewal", "state")
 GATEWAY_WRITES_POSTS = ("state", "answer", "certificate", "presence")
 # And its connection to the command centre's broker.
 GATEWAY_READS_MCC = ("mcc/commands/+", "mcc/alarms/+", "mcc/posts/+")
+# One that stands by for another looks whether that one speaks.
+GATEWAY_READS_PRESENCE = "mcc/gateways/+"
 GATEWAY_WRITES_MCC = ("mcc/alarms/+", "mcc/posts/+", "mcc/answers/+")
 CONSOLE_READS = ("mcc/alarms/+", "mcc/posts/+", "mcc/gateways/+")
 
 
 def acl_text(standings: Iterable[Standing], serves: frozenset[str], root: str) -> str:
-    """The access list of a broker that serves `posts`, `mcc` or both."""
+    """The access list of a broker that serves `posts`, `mcc` or both, or `districts`."""
     lines = ["# Written by kentongan-gateway; it is written anew whenever the register changes."]
     for standing in standings:
         name, role = standing.identity.name, standing.identity.role
@@ -73,6 +77,14 @@ def acl_text(standings: Iterable[Standing], serves: frozenset[str], root: str) -
 
 def _gateway(name: str, serves: frozenset[str], root: str) -> list[str]:
     gateway, _, link = name.rpartition("-")
+    if link == "mcc" and DISTRICTS in serves:
+        own = f"{root}/{gateway}"
+        return [
+            *(f"topic read {own}/{topic}" for topic in GATEWAY_READS_MCC),
+            *(f"topic write {own}/{topic}" for topic in GATEWAY_WRITES_MCC),
+            f"topic write {own}/mcc/gateways/{gateway}",
+            f"topic read {root}/+/{GATEWAY_READS_PRESENCE}",
+        ]
     if link not in serves:
         return ["topic deny #"]
     if link == "posts":
@@ -82,13 +94,19 @@ def _gateway(name: str, serves: frozenset[str], root: str) -> list[str]:
         ]
     return [
         f"topic deny {root}/posts/#",
-        *(f"topic read {root}/{topic}" for topic in GATEWAY_READS_MCC),
+        *(f"topic read {root}/{topic}" for topic in (*GATEWAY_READS_MCC, GATEWAY_READS_PRESENCE)),
         *(f"topic write {root}/{topic}" for topic in GATEWAY_WRITES_MCC),
         f"topic write {root}/mcc/gateways/{gateway}",
     ]
 
 
 def _console(name: str, role: ConsoleRole, serves: frozenset[str], root: str) -> list[str]:
+    if DISTRICTS in serves:
+        lines = [f"topic read {root}/+/{topic}" for topic in CONSOLE_READS]
+        lines.append(f"topic read {root}/+/mcc/answers/{name}")
+        if role != "viewer":
+            lines.append(f"topic write {root}/+/mcc/commands/{name}")
+        return lines
     if "mcc" not in serves:
         return ["topic deny #"]
     lines = [

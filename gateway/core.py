@@ -330,6 +330,7 @@ class GatewaySettings:
     require_receipt: bool = True
     silent: bool = False
     topic_root: str = DEFAULT_ROOT
+    district: str | None = None  # our own name, where many gateways report to one broker
     keep_days: int = 400
     selftests: bool = False
     firmware: str | None = None  # the version that posts have to have, at least
@@ -435,7 +436,7 @@ class Gateway:
     ) -> None:
         """Start with the journal's live records, its meta values, and what was wrong with it."""
         self._settings = settings
-        self._topics = Topics(settings.topic_root)
+        self._topics = Topics(settings.topic_root, settings.district)
         self._journal_id = journal_id
         self._rng = rng
         self._start_ms = now.wall_ms

@@ -445,7 +445,7 @@ def probe_session(settings: GatewayFile, name: str) -> list[Finding]:
 
     Never while the gateway runs: a broker lets a name be connected once.
     """
-    table, topics = _links(settings)[name], Topics(settings.topic_root)
+    table, topics = _links(settings)[name], settings.topics
     link = LinkSettings(
         broker=parse_mqtt_url(table.url),
         client_id=_client(settings, name),

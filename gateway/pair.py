@@ -60,11 +60,11 @@ class TakesOver:
 class Member:
     """One of the two machines: what it says of itself. No clock, no link."""
 
-    def __init__(self, gateway: str, name: str, topics: Topics, now: Now) -> None:
-        """Begin standing by."""
+    def __init__(self, gateway: str, name: str, topic: str, now: Now) -> None:
+        """Begin standing by; `topic`: where its own document stands."""
         self._gateway = gateway
         self._name = name
-        self._topics = topics
+        self._topic = topic
         self._standing_by = True
         self._connection: str | None = None
         self._journal_id: str | None = None
@@ -108,8 +108,7 @@ class Member:
             effects.append(Log("pair", "warning", {"faults": ",".join(self.faults) or None}))
         if self._connection is not None and (changed or now.uptime_us >= self._beat_us):
             self._beat_us = now.uptime_us + BEAT_US
-            topic = self._topics.mcc("gateways", self._name)
-            effects.append(Publish(LINK, topic, self.document(now, online=True), retain=True))
+            effects.append(Publish(LINK, self._topic, self.document(now, online=True), retain=True))
         return effects
 
     def document(self, now: Now, *, online: bool) -> MccGateway:
@@ -142,12 +141,14 @@ class Presence:
         """Start to connect."""
         name, mcc = settings.pair.name, settings.mcc
         assert name is not None
-        topics = Topics(settings.topic_root)
+        topics = settings.topics
+        # Below its own name, as every gateway: its certificate allows it no other.
+        own = Topics(settings.topic_root, name if mcc.districts else None)
+        topic = own.mcc("gateways", name)
         self._clock = SystemClock()
         self._queue = EventQueue(QUEUE_LIMIT, QUEUE_RESERVED)
-        self._core = Member(settings.gateway_id, name, topics, self._clock.now())
+        self._core = Member(settings.gateway_id, name, topic, self._clock.now())
         self._intake = Intake(topics, {("mcc", "gateways")})
-        topic = topics.mcc("gateways", name)
         self._link = Link(
             LINK,
             LinkSettings(

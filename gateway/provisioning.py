@@ -77,7 +77,10 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     broker = _command(commands, "broker-config", "write the configuration of a mosquitto broker")
     broker.add_argument("--bundle", type=Path, required=True, help="of `provision broker`")
     broker.add_argument("--to", type=Path, required=True, help="the directory to write")
-    broker.add_argument("--serve", choices=("posts", "mcc", "both"), default="both", help="(both)")
+    broker.add_argument(
+        "--serve", choices=("posts", "mcc", "both", "districts"), default="both",
+        help="districts: command centres and the gateways of many districts (both)",
+    )  # fmt: skip
     broker.add_argument("--port", type=int, default=8883, help="for TLS (8883)")
     broker.add_argument("--plain-port", type=int, help="a loopback listener that can only read")
     broker.add_argument("--owner", help="the user that mosquitto runs as")

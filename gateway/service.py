@@ -71,7 +71,6 @@ from protocol.messages import (
     Place,
     Renewal,
 )
-from protocol.topics import Topics
 from protocol.values import timestamp
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ class Service:
         """
         self._settings = settings
         self._clock = SystemClock()
-        self._topics = Topics(settings.topic_root)
+        self._topics = settings.topics
         self._queue = EventQueue(QUEUE_LIMIT, QUEUE_RESERVED)
         self._intakes = {link: Intake(self._topics, pairs) for link, pairs in ALLOWED.items()}
         pin = settings.buzzer.pin
@@ -152,6 +151,7 @@ class Service:
                 require_receipt=settings.mcc.require_receipt,
                 silent=settings.buzzer.silent,
                 topic_root=settings.topic_root,
+                district=settings.topics.district,
                 keep_days=settings.journal.keep_days,
                 silent_after_s=settings.posts.silent_after_s,
                 selftests=settings.selftest.daily,

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from gateway.supervision import SILENT_AFTER_S
 from process.settings import FilePath, LogSettings, MqttUrl, require_tls_fits
-from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
+from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN, Topics
 from protocol.values import ConsoleId, GatewayId
 
 Pin = Annotated[int, Meta(ge=0, le=27, description="BCM number of a GPIO line")]
@@ -63,6 +63,8 @@ class MccSettings(Table, frozen=True):
 
     url: MqttUrl
     keepalive_s: KeepaliveS = 20
+    # Gateways of other districts report there too: each below its own name.
+    districts: bool = False
     require_receipt: bool = True
     receiver: ConsoleId = "console"
     ca: FilePath | None = None
@@ -136,6 +138,11 @@ class GatewayFile(Table, frozen=True):
     pair: PairSettings = PairSettings()
     pins: Literal["lgpio", "rpigpio", "mock"] = "lgpio"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT
+
+    @property
+    def topics(self) -> Topics:
+        """Every topic of this gateway."""
+        return Topics(self.topic_root, self.gateway_id if self.mcc.districts else None)
 
     def __post_init__(self) -> None:
         """Refuse a pair that could not be one."""

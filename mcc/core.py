@@ -69,9 +69,13 @@ class Now(Protocol):
 
 @dataclass(frozen=True)
 class DocumentCleared:
-    """A gateway has cleared the retained document of an alarm."""
+    """A gateway has cleared the retained document of an alarm.
+
+    `district`: which one, where it can be only that one's to clear.
+    """
 
     alarm_id: str
+    district: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class PostCleared:
     """A gateway has cleared the document of a post: it is retired. Its alarms stay."""
 
     post: str
+    district: str | None = None
 
 
 @dataclass(frozen=True)
@@ -244,7 +249,7 @@ class Core:
         """
         self._store_id = memory.store_id
         self._console = console
-        self._topic = topics.mcc("commands", console)
+        self._topics = topics
         self._watching = watching
         self._held: dict[str, _Held] = {}
         self._selftests: dict[str, _Held] = {}
@@ -305,11 +310,13 @@ class Core:
                 self._on_heard(event, now, effects)
             case DocumentCleared():
                 held = self._held.get(event.alarm_id)
-                if held is not None:
+                if held is not None and event.district in (None, held.alarm.gateway):
                     self._forget_document(held)
                 self._forget_selftest(event.alarm_id)
-            case PostCleared(post):
-                self._on_post_cleared(post, effects)
+            case PostCleared(post, district):
+                known = self._posts.get(post)
+                if district is None or (known is not None and known.gateway == district):
+                    self._on_post_cleared(post, effects)
             case Committed():
                 self._on_committed(event, now, effects)
             case CommitFailed():
@@ -353,7 +360,7 @@ class Core:
             return self._refused_reason
         if self._commit_failed:
             return "the store cannot be written"
-        if not any(one.liveness == "online" for one in self._gateways.values()):
+        if not any(map(_speaks, self._gateways.values())):
             return "no gateway is answering"
         return ""
 
@@ -378,6 +385,9 @@ class Core:
 
     def _on_heard(self, event: Heard, now: Now, effects: list[_Effect]) -> None:
         message = event.message
+        district = event.address.district
+        if district is not None and self._is_of_another(message, district, effects):
+            return
         if isinstance(message, MccAlarm):
             if message.kind == "selftest":
                 self._on_selftest(message, now, effects)
@@ -394,6 +404,32 @@ class Core:
             self._on_refusal(message, now, effects)
         else:
             effects.append(Log("message_unexpected", "warning", {"what": event.address.what}))
+
+    def _is_of_another(self, message: object, district: str, effects: list[_Effect]) -> bool:
+        """A post, and what it calls, belongs to the gateway that first told of it, until that one
+        retires it: no district speaks for another. What is refused is logged."""
+        owner: str | None = None
+        if isinstance(message, MccAlarm | MccPost):
+            post = self._posts.get(message.post)
+            owner = None if post is None else post.gateway
+        if isinstance(message, MccAlarm) and message.alarm_id in self._held:
+            owner = self._held[message.alarm_id].alarm.gateway
+        if owner in (None, district):
+            return False
+        assert isinstance(message, MccAlarm | MccPost)
+        fields = {"post": message.post, "gateway": district, "owner": owner}
+        effects.append(Log("speaks_for_another", "error", fields))
+        return True
+
+    def _topic_of(self, command: Command) -> str | None:
+        """Where a command goes: to its gateway, where there are many; None: not known which."""
+        if self._topics.district is None:
+            return self._topics.mcc("commands", self._console)
+        alarm_id = command.alarm_id or ""
+        held = self._held.get(alarm_id) or self._selftests.get(alarm_id)
+        post = self._posts.get(command.post or "")
+        gateway = held.alarm.gateway if held else post.gateway if post else None
+        return gateway and self._topics.mcc("commands", self._console, gateway)
 
     def _on_alarm(
         self, document: MccAlarm, retained: bool, now: Now, effects: list[_Effect]
@@ -635,7 +671,7 @@ class Core:
         """
         held = self._held.get(attempt.command.alarm_id or "")
         if held is None:
-            alone = sum(one.liveness == "online" for one in self._gateways.values()) <= 1
+            alone = sum(map(_speaks, self._gateways.values())) <= 1
             return alone or attempt.command.post not in self._posts
         gateway = self._gateways.get(held.alarm.gateway)
         alive = gateway is not None and gateway.liveness == "online"
@@ -741,7 +777,9 @@ class Core:
         attempt.sent += 1
         # The store may have become another one since the command was written down.
         command = msgspec.structs.replace(attempt.command, store_id=self._store_id)
-        effects.append(Publish(LINK, self._topic, command, expiry_s=attempt.pause_s))
+        topic = self._topic_of(command)
+        if topic is not None:
+            effects.append(Publish(LINK, topic, command, expiry_s=attempt.pause_s))
         if attempt.sent == 1 and attempt.origin == "operator":
             effects.append(
                 _line(
@@ -761,7 +799,12 @@ class Core:
             store_id=self._store_id,
             at=timestamp(now.wall_ms),
         )
-        effects.append(Publish(LINK, self._topic, beat, expiry_s=BEAT_S))
+        gateways: Iterable[str | None] = [None]
+        if self._topics.district is not None:
+            gateways = [name for name, one in self._gateways.items() if not one.document.pair_of]
+        for gateway in gateways:
+            topic = self._topics.mcc("commands", self._console, gateway)
+            effects.append(Publish(LINK, topic, beat, expiry_s=BEAT_S))
         self._beat_due_us = now.uptime_us + BEAT_S * 1_000_000
         self._wake_by(self._beat_due_us)
 
@@ -989,7 +1032,12 @@ def _face(post: MccPost) -> tuple[object, ...]:
 
 def _lasting(gateway: MccGateway) -> tuple[object, ...]:
     """What of a gateway's beat is worth a commit: not its time and not its queue."""
-    return (gateway.journal_id, gateway.faults)
+    return (gateway.journal_id, gateway.faults, gateway.pair_of, gateway.standing_by)
+
+
+def _speaks(gateway: _Gateway) -> bool:
+    """Whether it answers; a machine of a pair is no gateway by itself."""
+    return gateway.liveness == "online" and gateway.document.pair_of is None
 
 
 def _line(event: str, alarm_id: str | None, **fields: object) -> Log:

@@ -215,8 +215,10 @@ class Session:
         except ValueError:
             return None
         if address.what == "posts":
-            return PostCleared(address.name)
-        return DocumentCleared(address.name) if address.what == "alarms" else None
+            return PostCleared(address.name, address.district)
+        if address.what == "alarms":
+            return DocumentCleared(address.name, address.district)
+        return None
 
     def _perform(self, effect: object) -> None:
         match effect:

@@ -107,6 +107,8 @@ class MqttSettings(Table, frozen=True):
 
     url: MqttUrl
     console: ConsoleId = "console"
+    # Gateways of many districts report there, each below its own name.
+    districts: bool = False
     keepalive_s: Annotated[int, Meta(ge=5, le=600)] = 15
     ca: FilePath | None = None
     certificate: FilePath | None = None

@@ -67,6 +67,11 @@ class Intake:
         except Refused as error:
             self._refuse("refused_content", received, str(error))
             return None
+        # A gateway speaks for itself alone, below its own name.
+        speaker = getattr(message, "gateway", address.district)
+        if address.district not in (None, speaker):
+            self._refuse("refused_content", received, f"{speaker} is not of {address.district}")
+            return None
         return Heard(
             link=received.link,
             connection=received.connection,

@@ -1,6 +1,8 @@
 """Topics: built and parsed here and nowhere else.
 
-The root is a setting (`kentongan/v1` by default); the rest is the contract.
+The root is a setting (`kentongan/v1` by default); the rest is the contract. Where the gateways of
+many districts report to one broker, each has the command centre's topics below its own name,
+`<root>/<gateway>/mcc/…`, so that a broker can hold each to its own.
 """
 
 from __future__ import annotations
@@ -45,12 +47,13 @@ class Address:
     """A parsed topic: whose it is and what it carries.
 
     `side` is `posts` or `mcc`; `what` the topic's word; `name` the post, console, gateway
-    or alarm it names.
+    or alarm it names. `district`: below which gateway's name it stands, for who hears many.
     """
 
     side: Literal["posts", "mcc"]
     what: str
     name: str
+    district: str | None = None
 
     @property
     def never_retained(self) -> bool:
@@ -61,8 +64,11 @@ class Address:
 class Topics:
     """Builds and parses every topic under one root."""
 
-    def __init__(self, root: str = DEFAULT_ROOT) -> None:
+    def __init__(self, root: str = DEFAULT_ROOT, district: str | None = None) -> None:
         """Take the root, such as `kentongan/v1`.
+
+        `district`: the gateway below whose name the topics of `mcc` stand; `+` for a command centre
+        that hears every gateway; None where they stand below the root.
 
         Raises:
             ValueError: the root is empty, too long, or holds a wildcard or a control character.
@@ -73,15 +79,20 @@ class Topics:
                 " up to five levels of letters, digits, '-' and '_', such as 'kentongan/v1'"
             )
         self.root = root
+        self.district = district
         self._prefix = root + "/"
 
     def post(self, post: str, what: PostTopic) -> str:
         """`posts/{post}/{what}`; post may be `+` for a subscription."""
         return f"{self._prefix}posts/{post}/{what}"
 
-    def mcc(self, what: MccTopic, name: str) -> str:
-        """`mcc/{what}/{name}`; name may be `+` for a subscription."""
-        return f"{self._prefix}mcc/{what}/{name}"
+    def mcc(self, what: MccTopic, name: str, gateway: str | None = None) -> str:
+        """`mcc/{what}/{name}`; name may be `+` for a subscription.
+
+        `gateway`: whose it is, for who speaks to many; the others have the district they are in.
+        """
+        below = "" if self.district is None else f"{gateway or self.district}/"
+        return f"{self._prefix}{below}mcc/{what}/{name}"
 
     def parse(self, topic: str) -> Address:
         """Read a topic that arrived.
@@ -91,10 +102,20 @@ class Topics:
         """
         if len(topic) <= 256 and topic.startswith(self._prefix):
             parts = topic[len(self._prefix) :].split("/")
+            district = None
+            if self.district is not None and len(parts) == 4 and parts[1] == "mcc":
+                district, *parts = parts
+                if self.district == "+":
+                    if not re.match(NAME_PATTERN, district):
+                        parts = []
+                elif district != self.district:
+                    parts = []
+            elif self.district is not None and parts[0] == "mcc":
+                parts = []
             if len(parts) == 3:
                 side, first, second = parts
                 if side == "posts" and second in _POST_TOPICS and re.match(NAME_PATTERN, first):
                     return Address("posts", second, first)
                 if side == "mcc" and first in _MCC_TOPICS and re.match(_MCC_TOPICS[first], second):
-                    return Address("mcc", first, second)
+                    return Address("mcc", first, second, district if self.district == "+" else None)
         raise ValueError(f"no topic of the contract: {topic[:120]!r}")

@@ -60,7 +60,7 @@ def _session(settings: MccFile, store: CaseStore) -> Session:
                 store,
                 parse_mqtt_url(mqtt.url),
                 console=mqtt.console,
-                topics=Topics(settings.topic_root),
+                topics=Topics(settings.topic_root, "+" if mqtt.districts else None),
                 watching=True,
                 show=lambda show, _at: store.show(show),
                 tls=TlsFiles(mqtt.ca, mqtt.certificate, mqtt.key),

@@ -63,6 +63,11 @@ class Machine:
                 cwd=ROOT,
             )
 
+    def revive(self) -> None:
+        """As its unit does: one that has ended by itself is started again."""
+        if self.process is not None and self.process.poll() is not None:
+            self.start()
+
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
@@ -223,9 +228,12 @@ class Pair:
         """The one that is the gateway, while the other says that it stands by."""
         until_s = time.monotonic() + timeout_s
         while True:
+            for machine in self.machines.values():
+                machine.revive()
             said = dict(self.town.members)
-            actives = [one for one in NAMES if one in said and not said[one].standing_by]
-            if len(said) == len(NAMES) and len(actives) == 1 and said[actives[0]].online:
+            actives = [one for one in said if not said[one].standing_by]
+            here = [one for one in said if said[one].online]
+            if len(here) == len(NAMES) and len(actives) == 1:
                 return self.machines[actives[0]]
             assert time.monotonic() < until_s, f"who is it? {said}\n{self.logs}"
             time.sleep(0.05)

@@ -24,7 +24,9 @@ from tests.gateway.rig import WALL_MS, some_id
 from tests.gateway.test_seat import HOLDER
 from tests.postgresql import PostgreSQL
 
-TAKE_OVER_S = 10.0
+# It is 10 s on a machine with nothing else to do (`make faults` holds it to that); the rest is room
+# for one that runs all tests.
+TAKE_OVER_S = 25.0
 
 
 # --- what a member says --------------------------------------------------------------------------
@@ -40,7 +42,7 @@ def said(effects: Sequence[object]) -> list[MccGateway]:
 
 
 def member() -> Member:
-    one = Member(GATEWAY, NAMES[0], Topics(), at(0))
+    one = Member(GATEWAY, NAMES[0], Topics().mcc("gateways", NAMES[0]), at(0))
     one.handle(LinkUp("pair", "c1"), at(0))
     return one
 
@@ -54,7 +56,7 @@ def heard(journal_id: str, *, retained: bool = False) -> Heard:
 
 
 def test_a_member_says_that_it_stands_by_and_every_10_s_again_until_it_takes_over() -> None:
-    one = Member(GATEWAY, NAMES[0], Topics(), at(0))
+    one = Member(GATEWAY, NAMES[0], Topics().mcc("gateways", NAMES[0]), at(0))
     assert said(one.handle(Tick(), at(0))) == []
     (first,) = said(one.handle(LinkUp("pair", "c1"), at(0)))
     assert (first.gateway, first.pair_of, first.standing_by) == (NAMES[0], GATEWAY, True)

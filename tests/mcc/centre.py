@@ -26,14 +26,18 @@ class Centre:
         broker_url: str,
         database: DatabaseSettings | None = None,
         more: str = "",
+        mqtt: str = "",
     ) -> None:
-        """Write the settings; `database` is set up already, else one beside them will be made."""
+        """Write the settings; `database` is set up already, else one beside them will be made.
+
+        `mqtt`: more keys of that table; `more`: tables.
+        """
         self.directory = directory
         self.database = database or DatabaseSettings(url=f"sqlite:///{directory / 'site.db'}")
         self.config = directory / "mcc.toml"
         self.config.write_text(
             f'state_directory = "{directory}"\n'
-            f'[mqtt]\nurl = "{broker_url}"\n[database]\nurl = "{self.database.url}"\n{more}'
+            f'[mqtt]\nurl = "{broker_url}"\n{mqtt}[database]\nurl = "{self.database.url}"\n{more}'
         )
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         (directory / "mcc.secret").write_text(

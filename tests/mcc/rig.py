@@ -164,6 +164,7 @@ class Desk:
         watching: bool = True,
         store_id: str = STORE_ID,
         begin: bool = True,
+        topics: Topics | None = None,
     ) -> None:
         self.now = Moment()
         self.stored = {alarm.alarm_id: alarm for alarm in alarms}
@@ -175,7 +176,7 @@ class Desk:
         self.core = Core(
             Memory(store_id=store_id, alarms=list(alarms), commands=commands),
             console="console",
-            topics=Topics(),
+            topics=topics or Topics(),
             watching=watching,
         )
         if begin:
@@ -196,14 +197,16 @@ class Desk:
         self.now = self.now.after(seconds)
         self._perform(self.core.handle(event, self.now))
 
-    def hear(self, message: Message, *, retained: bool = False) -> None:
+    def hear(
+        self, message: Message, *, retained: bool = False, district: str | None = None
+    ) -> None:
         what, name = {
             MccAlarm: ("alarms", "alarm_id"),
             MccPost: ("posts", "post"),
             MccGateway: ("gateways", "gateway"),
             CommandAnswer: ("answers", "console"),
         }[type(message)]
-        address = Address("mcc", what, getattr(message, name))
+        address = Address("mcc", what, getattr(message, name), district)
         self.send(Heard(LINK, "c1", address, message, retained))
 
     def type(self, *commands: Command) -> None:

@@ -164,3 +164,29 @@ def test_presses_and_commands_are_never_retained_and_documents_are() -> None:
 def _split(word: str) -> tuple[Any, str]:
     side, what = word.split("/")
     return side, what
+
+
+def test_below_a_districts_name_a_gateway_knows_its_own_topics_and_no_others() -> None:
+    topics = Topics(district="mlg-gw1")
+    assert topics.mcc("commands", "+") == "kentongan/v1/mlg-gw1/mcc/commands/+"
+    assert topics.post("mlg-rw01", "state") == "kentongan/v1/posts/mlg-rw01/state"
+    own = topics.parse("kentongan/v1/mlg-gw1/mcc/commands/console")
+    assert own == Address("mcc", "commands", "console")
+    assert topics.parse(topics.post("mlg-rw01", "state")).side == "posts"
+    for foreign in (
+        "kentongan/v1/sby-gw1/mcc/commands/console",
+        "kentongan/v1/mcc/commands/console",
+    ):
+        with pytest.raises(ValueError, match="no topic of the contract"):
+            topics.parse(foreign)
+
+
+def test_who_hears_every_district_knows_whose_a_topic_is() -> None:
+    topics = Topics(district="+")
+    assert topics.mcc("posts", "+") == "kentongan/v1/+/mcc/posts/+"
+    assert topics.mcc("commands", "c", "sby-gw1") == "kentongan/v1/sby-gw1/mcc/commands/c"
+    found = topics.parse("kentongan/v1/sby-gw1/mcc/posts/sby-rw01")
+    assert found == Address("mcc", "posts", "sby-rw01", "sby-gw1")
+    for foreign in ("kentongan/v1/mcc/posts/sby-rw01", "kentongan/v1/UP/mcc/posts/sby-rw01"):
+        with pytest.raises(ValueError, match="no topic of the contract"):
+            topics.parse(foreign)

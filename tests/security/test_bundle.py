@@ -174,7 +174,19 @@ def test_a_console_writes_its_own_commands_and_a_viewer_nothing() -> None:
 def test_a_gateway_speaks_for_no_other_gateway() -> None:
     text = acl_text(CITY, frozenset(("mcc",)), "r")
     assert "topic write r/mcc/gateways/mlg-gw1" in rules(text, "mlg-gw1-mcc")
-    assert "r/mcc/gateways/+" not in "".join(rules(text, "mlg-gw1-mcc"))
+    assert "topic write r/mcc/gateways/+" not in rules(text, "mlg-gw1-mcc")
+
+
+def test_where_districts_meet_a_gateway_has_nothing_but_what_stands_below_its_own_name() -> None:
+    text = acl_text(CITY, frozenset(("districts",)), "r")
+    of_gateway = rules(text, "mlg-gw1-mcc")
+    elsewhere = [line for line in of_gateway if not line.split()[2].startswith("r/mlg-gw1/mcc/")]
+    assert elsewhere == ["topic read r/+/mcc/gateways/+"]
+    assert rules(text, "mlg-gw1-posts") == ["topic deny #"]
+    assert "pattern" not in text
+    writes = [line for line in rules(text, "console") if "write" in line]
+    assert writes == ["topic write r/+/mcc/commands/console"]
+    assert not [line for line in rules(text, "layar") if "write" in line]
 
 
 def test_the_plain_listener_is_on_loopback_and_only_when_asked_for(tmp_path: Path) -> None:
