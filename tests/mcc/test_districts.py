@@ -1,4 +1,4 @@
-"""Many districts at one broker and one command centre: none speaks for another, or hears its orders."""
+"""Many districts at one broker and one command centre: none speaks for another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.broker_config import acl_text
 from gateway.identities import Identity, Standing
 from mcc.cases.actions import act
 from mcc.cases.models import Alarm, PostDocument
-from mcc.core import DocumentCleared, PostCleared
+from mcc.core import LINK, DocumentCleared, PostCleared
 from mcc.settings import DatabaseSettings
 from process.core import LinkUp, Publish
 from protocol.codec import encode
@@ -27,7 +27,7 @@ from protocol.values import new_id
 from tests.broker import Mosquitto
 from tests.gateway.rig import make_alarm
 from tests.mcc.centre import REPOSITORY, Centre
-from tests.mcc.rig import LINK, Desk, command, document, gateway, post, uid
+from tests.mcc.rig import Desk, command, document, gateway, post, uid
 from tests.mcc.test_actions import FROM, a_user
 
 DISTRICTS = ("mlg-gw1", "sby-gw1")
