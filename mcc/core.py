@@ -1032,7 +1032,8 @@ def _face(post: MccPost) -> tuple[object, ...]:
 
 def _lasting(gateway: MccGateway) -> tuple[object, ...]:
     """What of a gateway's beat is worth a commit: not its time and not its queue."""
-    return (gateway.journal_id, gateway.faults, gateway.pair_of, gateway.standing_by)
+    said = (gateway.journal_id, gateway.faults, gateway.faults_count)
+    return (*said, gateway.pair_of, gateway.standing_by)
 
 
 def _speaks(gateway: _Gateway) -> bool:

@@ -18,11 +18,13 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from mcc.alarms import STEP_OF, AlarmRecord
+from mcc.cases import faults
 from mcc.cases.changes import Changes, changes
-from mcc.cases.models import Alarm, Command, Entry, PostDocument
+from mcc.cases.lives import SHELF_HOURS_MAX, Life
+from mcc.cases.models import Alarm, Command, Entry, FaultLife, PostDocument
 from mcc.core import COMMANDS_MAX
 from mcc.people.models import User
-from mcc.people.roles import OWN_AREA_ONLY, Action, Order, Window
+from mcc.people.roles import OWN_AREA_ONLY, Action, OnFault, Order, Window
 from mcc.registers.area import is_in_area, unit_of
 from mcc.registers.models import Unit
 from process.core import Log
@@ -37,6 +39,7 @@ Code = Literal["not_allowed", "unknown", "already", "kind_changed", "wrong", "fu
 
 _ORDERS = frozenset(get_args(Order))
 _WINDOWS = frozenset(get_args(Window))
+_ON_FAULTS = frozenset(get_args(OnFault))
 # What says nothing without an alarm, and what says nothing without words.
 _ON_ALARMS = _ORDERS | {"on_the_way", "on_scene", "correction"}
 _WITH_WORDS = frozenset(("correction", "note"))
@@ -82,6 +85,8 @@ class _Wish:
     outcome: str | None
     note: str
     minutes: int | None
+    fault: str | None = None
+    hours: int | None = None
 
 
 def act(
@@ -96,6 +101,8 @@ def act(
     outcome: str | None = None,
     note: str = "",
     minutes: int | None = None,
+    fault: str | None = None,
+    hours: int | None = None,
     address: str,
     screen: str,
 ) -> Entry:
@@ -104,7 +111,9 @@ def act(
     `repeats` and `kind` are those that stood on the person's screen (the present ones where they
     are not given): a later cry is not answered by them. `unit` is a unit's short name; a dispatch
     without one goes to the unit of the post's registered kelurahan. `note` is at most 200
-    characters, `minutes` 1 to 15. `address` and `screen` say from where: the IP address, the
+    characters, `minutes` 1 to 15. `fault` is the id of a life of a fault, or a group of posts that
+    became silent together (`picture` names both); it is shelved for `hours`, the `note` saying why.
+    `address` and `screen` say from where: the IP address, the
     console's id.
 
     Inside another `changes()` it joins that transaction.
@@ -115,7 +124,9 @@ def act(
     """
     if action in _OF_SHIFTS:
         raise Refused("wrong", _("A shift begins and ends at the hand-over."))
-    wish = _Wish(user, action, alarm_id, post, repeats, kind, unit, outcome, note, minutes)
+    wish = _Wish(
+        user, action, alarm_id, post, repeats, kind, unit, outcome, note, minutes, fault, hours
+    )
     return _act(wish, address, screen)
 
 
@@ -144,6 +155,8 @@ def _act(wish: _Wish, address: str, screen: str) -> Entry:
         _check_area(user, about)
         detail: dict[str, Any] = {"note": wish.note} if wish.note else {}
         command = None
+        if action in _ON_FAULTS:
+            about = _on_fault(wish, change, detail)
         if action in _ORDERS and alarm is not None:
             command = _order(wish, alarm, change, detail)
         elif action in _WINDOWS:
@@ -249,6 +262,57 @@ def _window(wish: _Wish, change: Changes, detail: dict[str, Any]) -> messages.Co
             raise Refused("wrong", _("A test takes 1 to %(max)s minutes.") % {"max": longest})
         fields["minutes"] = detail["minutes"] = wish.minutes
     return _command(wish, change, fields)
+
+
+# --- what is this centre's own record -----------------------------------------------------------
+
+
+def _on_fault(wish: _Wish, change: Changes, detail: dict[str, Any]) -> str | None:
+    """Acknowledge or shelve; the post that it is about, if it is one."""
+    rows = _fault_rows(wish.fault or "")
+    if not rows:
+        raise Refused("unknown", _("This fault stands no more."))
+    lives = [faults.life_of(row) for row in rows]
+    wanted = [_life(wish, life, change.at_ms) for life in lives]
+    if wanted == lives:
+        first = lives[0]
+        if wish.action == "fault_acknowledge":
+            by, at_ms = first.acknowledged_by, first.acknowledged_ms
+            why = _("%(who)s has acknowledged it already.") % {"who": by}
+            raise Refused("already", why, first_operator=by, first_at_ms=at_ms)
+        raise Refused("already", _("It is not shelved."))
+    for row, life in zip(rows, wanted, strict=True):
+        faults.put(row, life)
+        row.save()
+        faults.note(row, change)
+    one = rows[0]
+    kind, _slash, name = one.owner.partition("/")
+    detail |= {"fault": one.fault, "owner": one.owner, "count": len(rows)}
+    if wish.action == "fault_shelve":
+        detail["until_ms"] = wanted[0].shelved_until_ms
+    return name if kind == "post" and len(rows) == 1 else None
+
+
+def _fault_rows(fault: str) -> list[FaultLife]:
+    standing = FaultLife.objects.filter(cleared_ms=None).order_by("id")
+    if fault.isdecimal() and fault.isascii() and len(fault) <= 18:
+        return list(standing.filter(id=int(fault)))
+    gateway, _space, group = fault.partition(" ")
+    if not group or "\x00" in fault:
+        return []
+    return list(standing.filter(gateway=gateway, group=group))
+
+
+def _life(wish: _Wish, life: Life, now_ms: int) -> Life:
+    if wish.action == "fault_acknowledge":
+        return life.acknowledged(wish.user.label, now_ms)
+    if wish.action == "fault_unshelve":
+        return life.unshelved()
+    try:
+        return life.shelved(wish.user.label, wish.note, wish.hours or 0, now_ms)
+    except ValueError:
+        why = _("Say why, and for how many hours: %(max)s at most.") % {"max": SHELF_HOURS_MAX}
+        raise Refused("wrong", why) from None
 
 
 def _check_state(wish: _Wish, alarm: AlarmRecord) -> None:

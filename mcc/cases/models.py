@@ -190,3 +190,35 @@ class Fault(models.Model):
     name = models.CharField(max_length=32, primary_key=True)
     since_ms = models.BigIntegerField()
     detail = models.CharField(max_length=200, default="", blank=True)
+
+
+class FaultLife(models.Model):
+    """One fault of a post or gateway from its raising on; the columns are a `lives.Life`.
+
+    `owner` is `post/…` or `gateway/…`. While `cleared_ms` is null it stands.
+    """
+
+    owner = models.CharField(max_length=72)
+    gateway = models.CharField(max_length=64, default="", blank=True)
+    fault = models.CharField(max_length=32)
+    raised_ms = models.BigIntegerField()
+    cleared_ms = models.BigIntegerField(null=True)
+    count = models.PositiveIntegerField(default=1)
+    group = models.CharField(max_length=24, default="", blank=True)
+    acknowledged_ms = models.BigIntegerField(null=True)
+    acknowledged_by = models.CharField(max_length=48, default="", blank=True)
+    shelved_until_ms = models.BigIntegerField(null=True)
+    shelved_by = models.CharField(max_length=48, default="", blank=True)
+    shelved_why = models.CharField(max_length=200, default="", blank=True)
+
+    class Meta:
+        """A fault stands once. Those that are over are looked for by when that was."""
+
+        indexes = [models.Index(fields=["owner", "cleared_ms"], name="fault_owner_cleared")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "fault"],
+                condition=models.Q(cleared_ms=None),
+                name="one_life_stands",
+            )
+        ]

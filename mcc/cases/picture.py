@@ -16,6 +16,7 @@ import msgspec
 from django.db import models
 
 from mcc.alarms import AlarmRecord, Verdict, unanswered_repeats
+from mcc.cases import faults as fault_lives
 from mcc.cases.models import (
     Alarm,
     Command,
@@ -124,6 +125,7 @@ def post_card(post: str) -> dict[str, Any] | None:
         "notes": register.notes if register else "",
         "photo": (register.photo.name or None) if register else None,
         "outcomes": outcomes,
+        "past_faults": fault_lives.history(fault_lives.of_post(post)),
         "officers": [
             {"name": one.name, "rank": one.rank, "phone": one.phone} for one in officers[:50]
         ],
@@ -302,7 +304,12 @@ def _posts(posts: frozenset[str] | None) -> list[dict[str, Any]]:
     missing = [post for post in said if post not in known]
     known |= _registered(missing)
     names = sorted({*known, *said})
-    shown = [_post(name, known.get(name), said.get(name)) for name in names]
+    owners = None if posts is None else [fault_lives.of_post(name) for name in names]
+    lives = fault_lives.open_lives(owners)
+    shown = [
+        {**_post(name, known.get(name), said.get(name)), "lives": lives[fault_lives.of_post(name)]}
+        for name in names
+    ]
     return sorted(shown, key=lambda one: one["connection"] == "online" and not one["faults"])
 
 
@@ -384,13 +391,16 @@ def gateways() -> list[dict[str, Any]]:
     ingest = Process.objects.filter(name="ingest").first()
     lives: dict[str, str] = (ingest.body.get("gateways") or {}) if ingest else {}
     shown = []
-    for row in GatewayDocument.objects.order_by("gateway"):
+    rows = list(GatewayDocument.objects.order_by("gateway"))
+    faulty = fault_lives.open_lives([fault_lives.of_gateway(row.gateway) for row in rows])
+    for row in rows:
         said = _decoded(_GATEWAY, row.body)
         shown.append(
             {
                 "gateway": row.gateway,
                 "liveness": lives.get(row.gateway, "unknown"),
                 "faults": list(said.faults) if said else [],
+                "lives": faulty[fault_lives.of_gateway(row.gateway)],
                 "journal_id": said.journal_id if said else None,
             }
         )

@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 import msgspec
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Q
 
 from mcc.alarms import AlarmRecord, Verdict, calls_again
+from mcc.cases import faults
 from mcc.cases.changes import CHANNEL, Changes, changes
 from mcc.cases.models import Alarm, Command, GatewayDocument, PostDocument, Process, Selftest
 from mcc.core import (
@@ -162,6 +164,10 @@ class CaseStore:
                 change.store.store_id = new_id()
                 log("store_restored", level="warning", sequence=sequence)
             change.note("store", "claimed")
+            # Of a database that is older than the lives of faults, or was restored.
+            ill = PostDocument.objects.filter(Q(connection="silent") | Q(body__contains='"faults"'))
+            bodies = ill.values_list("body", flat=True)[:POSTS_MAX]
+            faults.heard(_read_all(_POST, bodies), (), change)
             self._prune(change)
         self._sidecar.note(change.store.sequence)
         return change.store.store_id
@@ -204,6 +210,9 @@ class CaseStore:
             _write_documents(commit, change)
             _write_verdicts(commit, change)
             _write_selftests(commit, change)
+            faults.heard(commit.posts, commit.gone_posts, change)
+            if commit.gateways:
+                self._live_gateways(change)
             if commit.reason is not None:
                 change.store.reason = commit.reason[:300]
                 change.note("store", "reason")
@@ -244,10 +253,16 @@ class CaseStore:
     def _tell(self, change: Changes) -> None:
         if self._untold:
             _beat(self._body)
+            self._live_gateways(change)
             change.note("process", PROCESS)
+
+    def _live_gateways(self, change: Changes) -> None:
+        bodies = GatewayDocument.objects.values_list("body", flat=True)[:GATEWAYS_MAX]
+        faults.heard_gateways(_read_all(_GATEWAY, bodies), self._body["gateways"], change)
 
     def _prune(self, change: Changes) -> None:
         self._unpruned = 0
+        faults.prune()
         closed = Alarm.objects.filter(is_open=False)
         edge = closed.order_by("-raised_ms").values_list("raised_ms", flat=True)
         for raised_ms in edge[CLOSED_STORED_MAX : CLOSED_STORED_MAX + 1]:

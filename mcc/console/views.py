@@ -57,6 +57,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     outcome: str | None = None
     note: str = ""
     minutes: int | None = None
+    fault: str | None = None
+    hours: int | None = None
 
 
 class ScreenSaid(msgspec.Struct, frozen=True):

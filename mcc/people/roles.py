@@ -13,6 +13,8 @@ ROLES: tuple[Role, ...] = get_args(Role)
 # What goes to a gateway as a command.
 Order = Literal["acknowledge", "dispatch", "resolve", "panic"]
 Window = Literal["open_test", "close_test"]
+# What is done about a fault, or about a group of posts that are silent together.
+OnFault = Literal["fault_acknowledge", "fault_shelve", "fault_unshelve"]
 # What stands in the command centre's own record only.
 Note = Literal[
     "on_the_way",
@@ -24,7 +26,7 @@ Note = Literal[
     "shift_began",
     "shift_ended",
 ]
-Action = Literal[Order, Window, Note]
+Action = Literal[Order, Window, OnFault, Note]
 # Beside actions: what may be looked at, and what may be kept up.
 # `registers`: units, kelurahan and officers beside the posts; `figures`: how soon calls are
 # answered; `accounts`: people, tokens and hooks.
@@ -38,6 +40,9 @@ _DESK: frozenset[Action] = frozenset(
         "panic",
         "open_test",
         "close_test",
+        "fault_acknowledge",
+        "fault_shelve",
+        "fault_unshelve",
         "on_the_way",
         "on_scene",
         "correction",
@@ -52,7 +57,16 @@ ACTIONS: dict[Role, frozenset[Action]] = {
     "operator": _DESK,
     "supervisor": _DESK,
     "picket": frozenset(("on_the_way", "on_scene", "note")),
-    "technician": frozenset(("open_test", "close_test", "note")),
+    "technician": frozenset(
+        (
+            "open_test",
+            "close_test",
+            "fault_acknowledge",
+            "fault_shelve",
+            "fault_unshelve",
+            "note",
+        )
+    ),
     # Looks after accounts and registers; answering alarms is for those who are on shift.
     "administrator": frozenset(),
 }

@@ -1,5 +1,6 @@
 // The console of an operator: the picture in, marks and tones out, what the operator does back.
 import { Desk, meaningOf, meaningOfPost } from "./desk.js";
+import { faultRows, stateOf } from "./faults.js";
 import { csrf, Link } from "./link.js";
 import { CityMap } from "./map.js";
 import { mark, word } from "./marks.js";
@@ -233,6 +234,7 @@ async function send(action, fields, { alarm } = {}) {
   return false;
 }
 
+const FAULT_KEYS = [["fault_acknowledge", "K"], ["fault_shelve", "V"], ["fault_unshelve", "V"]];
 const orders = { acknowledge: "A", dispatch: "D", resolve: "R", panic: "P" };
 
 function canDo(action, alarm) {
@@ -543,31 +545,110 @@ function tags(alarm) {
 }
 
 function drawFaults() {
-  const ill = [...desk.posts.values()].filter((one) => ["silent", "faulty"].includes(meaningOfPost(one)));
-  const rows = ill.map((post) => ({
-    key: post.post,
-    look: JSON.stringify([post.name, post.connection, post.faults, post.last_seen_ms]),
+  const rows = faultRows(desk, now());
+  keep(el("faults"), rows.map((one) => ({
+    key: one.key,
+    look: JSON.stringify([one, chosen?.fault === one.key, one.posts.map((post) => desk.nameOf(post))]),
     build() {
-      const button = make("button", "", `${post.name}: ${faultsOf(post)}`);
+      const age = make("span", "age");
+      age.dataset.since = one.raised_ms;
+      const button = make("button", `fault ${one.state}`, make("span", "what", faultTitle(one)), age, make("span", "more", faultState(one)));
       button.type = "button";
-      button.onclick = () => choose({ post: post.post }, { zoom: true });
+      button.setAttribute("aria-current", chosen?.fault === one.key);
+      button.onclick = () => choose({ fault: one.key });
       return make("li", "", button);
     },
-  }));
-  for (const gateway of desk.gateways ?? []) {
-    if (gateway.faults.length) {
-      const text = `${gateway.gateway}: ${gateway.faults.map(faultWord).join(", ")}`;
-      rows.unshift({ key: `gateway ${gateway.gateway}`, look: text, build: () => make("li", "", text) });
-    }
+  })));
+  const fresh = rows.filter((one) => one.state === "new").length;
+  el("fault-count").textContent = rows.length ? interpolate(gettext("%s, %s new"), [rows.length, fresh]) : "";
+}
+
+function faultTitle(one) {
+  const times = one.count > 1 ? ` ×${one.count}` : "";
+  if (one.posts.length === 1 && one.gateway === null) return `${desk.nameOf(one.posts[0])}: ${faultWord(one.fault)}${times}`;
+  if (one.posts.length) return interpolate(ngettext("%s post became silent together with others", "%s posts became silent together", one.posts.length), [one.posts.length]);
+  return `${gettext("Gateway")} ${one.gateway}: ${faultWord(one.fault)}${times}`;
+}
+
+function faultState(one) {
+  if (one.state === "shelved") return interpolate(gettext("shelved until %s (%s): %s"), [`${day(one.shelf.shelved_until_ms)} ${clock(one.shelf.shelved_until_ms)}`, one.shelf.shelved_by, one.shelf.shelved_why]);
+  if (one.state === "acknowledged") return interpolate(gettext("seen by %s, %s"), [one.said.acknowledged_by, clock(one.said.acknowledged_ms)]);
+  return gettext("new");
+}
+
+function chosenFault() {
+  return chosen?.fault ? faultRows(desk, now()).find((one) => one.key === chosen.fault) : undefined;
+}
+
+function faultParts(one) {
+  const doing = make("div", "doing");
+  for (const [action, key] of FAULT_KEYS) {
+    if (!canDoFault(action, one)) continue;
+    const button = make("button", action === "fault_acknowledge" ? "strong" : "", make("span", "key", key), ` ${actionWord(action)}`);
+    button.type = "button";
+    button.dataset.do = action;
+    button.onclick = () => performOnFault(action);
+    doing.append(button);
   }
-  keep(el("faults"), rows);
-  el("fault-count").textContent = rows.length;
+  const posts = make("ul", "faults", ...one.posts.map((post) => {
+    const button = make("button", "", desk.nameOf(post));
+    button.type = "button";
+    button.onclick = () => choose({ post }, { zoom: true, focus: true });
+    return make("li", "", button);
+  }));
+  const since = make("span", "since");
+  since.dataset.since = one.raised_ms;
+  return [
+    headOf(faultTitle(one), one.fault === "silent" || one.fault === "gateway_silent" ? "silent" : "faulty"),
+    make("p", "", since),
+    make("p", "", interpolate(gettext("since %s"), [`${day(one.raised_ms)} ${clock(one.raised_ms)}`])),
+    make("p", "", one.count > 1 ? interpolate(gettext("It has come and gone %s times since."), [one.count]) : ""),
+    make("p", "", faultState(one)),
+    doing,
+    ...(one.posts.length ? [make("h3", "", gettext("Posts")), posts] : []),
+  ];
+}
+
+function canDoFault(action, one) {
+  if (!one || !may(action)) return false;
+  if (action === "fault_acknowledge") return one.state === "new";
+  return (action === "fault_unshelve") === (one.state === "shelved");
+}
+
+function performOnFault(action) {
+  const one = chosenFault();
+  if (!one) return say(gettext("Choose a fault first (F)."));
+  const wanted = action === "fault_shelve" && one.state === "shelved" ? "fault_unshelve" : action;
+  if (!canDoFault(wanted, one)) return say(interpolate(gettext("Not possible here: %s"), [actionWord(wanted)]));
+  if (wanted !== "fault_shelve") return send(wanted, { fault: one.key });
+  const select = make("select");
+  for (const [hours, text] of [[1, gettext("1 hour")], [8, gettext("8 hours")], [24, gettext("1 day")], [168, gettext("7 days")], [720, gettext("30 days")]]) {
+    const option = make("option", "", text);
+    [option.value, option.selected] = [hours, hours === 8];
+    select.append(option);
+  }
+  const note = make("textarea");
+  [note.maxLength, note.required] = [200, true];
+  ask(actionWord(wanted), [make("p", "", faultTitle(one)), labelled(gettext("For how long"), select, "hours"), labelled(gettext("Why"), note, "note")], gettext("Shelve it"), (form) =>
+    send(wanted, { fault: one.key, hours: Number(form.get("hours")), note: form.get("note").replace(/\s+/g, " ").trim() }));
+}
+
+function toFaults() {
+  el("fault-box").open = true;
+  (document.querySelector('#faults [aria-current="true"]') ?? document.querySelector("#faults button") ?? el("fault-box").firstElementChild).focus();
+}
+
+function pastFaults(lives) {
+  return make("ol", "history", ...lives.map((one) => {
+    const who = one.acknowledged_by ? ` · ${interpolate(gettext("seen by %s, %s"), [one.acknowledged_by, clock(one.acknowledged_ms)])}` : "";
+    const text = `${faultWord(one.fault)}${one.count > 1 ? ` ×${one.count}` : ""} · ${span(one.cleared_ms - one.raised_ms)}${who}`;
+    return make("li", "", make("time", "", `${day(one.raised_ms)} ${clock(one.raised_ms)}`), make("span", "", text));
+  }));
 }
 
 function faultsOf(post) {
-  const parts = post.faults.map(faultWord);
-  if (post.connection === "silent") parts.unshift(post.last_seen_ms ? interpolate(gettext("silent since %s"), [`${day(post.last_seen_ms)} ${clock(post.last_seen_ms)}`]) : gettext("silent"));
-  return parts.join(", ");
+  const said = { new: gettext("new"), acknowledged: gettext("seen"), shelved: gettext("shelved") };
+  return (post.lives ?? []).map((one) => `${faultWord(one.fault)}${one.count > 1 ? ` ×${one.count}` : ""} (${day(one.raised_ms)} ${clock(one.raised_ms)}, ${said[stateOf([one], now())]})`).join("\n");
 }
 
 function drawMap() {
@@ -583,15 +664,17 @@ function drawCase() {
   const box = el("case");
   const alarm = desk.alarms.get(chosen?.alarm);
   const post = desk.posts.get(chosen?.post ?? alarm?.post);
-  if (!alarm && !post) chosen = null;
+  const fault = chosenFault();
+  if (!alarm && !post && !fault) chosen = null;
   box.hidden = !chosen;
   el("desk").classList.toggle("with-case", Boolean(chosen));
   if (!chosen) return;
-  const look = JSON.stringify([alarm, post, card, alarm && desk.sending(alarm)]);
+  const look = JSON.stringify([alarm, post, card, alarm && desk.sending(alarm), fault]);
   if (box.dataset.look === look) return;
   box.dataset.look = look;
   const focused = box.contains(document.activeElement) ? document.activeElement.dataset.do : null;
-  box.replaceChildren(...(alarm ? caseParts(alarm) : []), ...postParts(post ?? { post: alarm.post, name: alarm.post, faults: [] }, !alarm));
+  if (fault) box.replaceChildren(...faultParts(fault));
+  else box.replaceChildren(...(alarm ? caseParts(alarm) : []), ...postParts(post ?? { post: alarm.post, name: alarm.post, faults: [] }, !alarm));
   if (focused) box.querySelector(`[data-do="${focused}"]`)?.focus();
 }
 
@@ -685,7 +768,7 @@ function postParts(post, alone) {
   row(gettext("Notes"), details?.notes);
   row(gettext("Connection"), post.connection && connectionWord(post.connection));
   row(gettext("Last heard"), post.last_seen_ms && `${day(post.last_seen_ms)} ${clock(post.last_seen_ms)}`);
-  row(gettext("Faults"), post.faults.map(faultWord).join(", "));
+  row(gettext("Faults"), faultsOf(post));
   row(gettext("Test window"), post.test_window && interpolate(gettext("until %s (%s)"), [clock(post.test_window.until_ms), post.test_window.opened_by]));
   row(gettext("Planned silence"), post.maintenance && interpolate(gettext("until %s (%s)"), [clock(post.maintenance.until_ms), post.maintenance.by]));
   row(gettext("Firmware"), post.firmware);
@@ -697,6 +780,7 @@ function postParts(post, alone) {
     [photo.src, photo.alt] = [details.photo, gettext("Photo of the site")];
     parts.push(photo);
   }
+  if (details?.past_faults?.length) parts.push(make("h3", "", gettext("Earlier faults")), pastFaults(details.past_faults));
   if (!alone) return parts;
   const doing = make("div", "doing");
   for (const [action, key] of [["note", "N"], [post.test_window ? "close_test" : "open_test", "E"]]) {
@@ -789,6 +873,9 @@ const KEYS = [
   ["N", actionWord("note")],
   ["C", actionWord("correction")],
   ["E", gettext("open or close a test window of the post")],
+  ["F", gettext("to the list of faults")],
+  ["K", actionWord("fault_acknowledge")],
+  ["V", gettext("shelve the fault, or take it off the shelf")],
   ["S", gettext("silence this console until the next call (does not acknowledge)")],
   ["B", gettext("turn sound on")],
   ["T", gettext("start your shift")],
@@ -833,6 +920,9 @@ const does = {
   n: () => perform("note"),
   c: () => perform("correction"),
   e: () => perform(desk.posts.get(chosen?.post ?? desk.alarms.get(chosen?.alarm)?.post)?.test_window ? "close_test" : "open_test"),
+  f: toFaults,
+  k: () => performOnFault("fault_acknowledge"),
+  v: () => performOnFault("fault_shelve"),
   s: silence,
   b: soundOn,
   t: startShift,
