@@ -26,13 +26,13 @@ NOW_MS = wall_ms(AT) + 60_000
 
 
 def post(**fields: Any) -> MccPost:
-    return MccPost(
-        **({"post": "rw05", "gateway": "mlg", "connection": "online", "at": AT} | fields)
-    )
+    named: dict[str, Any] = {"post": "rw05", "gateway": "mlg", "connection": "online", "at": AT}
+    return MccPost(**(named | fields))
 
 
 def gateway(**fields: Any) -> MccGateway:
-    return MccGateway(**({"gateway": "mlg", "online": True, "at": AT} | fields))
+    named: dict[str, Any] = {"gateway": "mlg", "online": True, "at": AT}
+    return MccGateway(**(named | fields))
 
 
 def standing(*faults: str, since_ms: int = NOW_MS) -> Said:
