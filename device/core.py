@@ -472,7 +472,8 @@ class Post:
         ]
         # The lamp shows already what came of the moments that have passed.
         for track in self._tracks.values():
-            moments.append(track.offer_at_us)
+            if track.told is not None:  # before that there is nothing to offer
+                moments.append(track.offer_at_us)
             if track.untold_since_us is not None and track.told is not track.held:
                 moments.append(track.untold_since_us + DISK_PATIENCE_US)
             lamp_at_us = track.unlisted_since_us + UNLISTED_US

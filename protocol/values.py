@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import uuid
-from datetime import UTC, datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -81,17 +81,21 @@ FaultName = Annotated[
     str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z", max_length=32, examples=["button_worn"])
 ]
 
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+
 
 def timestamp(wall_ms: int) -> str:
     """Write Unix milliseconds as the contract's RFC 3339 form (years 1970 to 2099)."""
     bounded_ms = min(max(wall_ms, 0), 4_102_444_799_999)
-    return f"{_written(bounded_ms // 1000)}{bounded_ms % 1000:03d}Z"
+    days, ms = divmod(bounded_ms, 86_400_000)
+    minutes, ms = divmod(ms, 60_000)
+    return f"{_day(days)}T{minutes // 60:02d}:{minutes % 60:02d}:{ms // 1000:02d}.{ms % 1000:03d}Z"
 
 
-# Most times of one moment name the same second, and most days are today.
+# Most times are of today.
 @functools.lru_cache(maxsize=64)
-def _written(second_s: int) -> str:
-    return f"{datetime.fromtimestamp(second_s, UTC):%Y-%m-%dT%H:%M:%S}."
+def _day(days: int) -> str:
+    return date.fromordinal(_EPOCH_ORDINAL + days).isoformat()
 
 
 @functools.lru_cache(maxsize=64)

@@ -216,7 +216,8 @@ class Checkers:
         `held_before` is what the journal held.
         """
         for post, held in self.in_journal().items():
-            self._gone[post] += held_before[post] - held
+            # (A replaced card shows more calls in the journal that nothing has carried over.)
+            self._gone[post] += max(0, held_before[post] - held)
         for post, card in self._cards.items():
             rows = [held for held in card.rows.values() if held.is_call and not held.over]
             known = [(self._repeats_known(held.alarm_id), held.repeats) for held in rows]
@@ -765,6 +766,11 @@ class Checkers:
             if sum(one.post == record.post for one in listed) > HELD_MAX:
                 continue  # of more than a document can list, some have to wait for their turn
             held = self._cards[record.post].rows.get(record.alarm_id)
+            if held is not None and RANK[held.state] > RANK[record.state]:
+                # Older copies of journal and store have forgotten it both: it is to be said again.
+                there = self._store.alarms.get(record.alarm_id)
+                if there is not None and RANK[there.state] <= RANK[record.state]:
+                    continue
             if record.resolved or (held is not None and held.state != record.state):
                 state = "nothing" if held is None else held.state
                 self._broken(

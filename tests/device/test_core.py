@@ -722,6 +722,17 @@ def test_a_failed_write_of_the_ring_alone_does_not_keep_the_post_awake() -> None
     assert wake_us > rig.at_us
 
 
+def test_a_link_that_comes_while_the_card_writes_does_not_keep_the_post_awake() -> None:
+    rig = Rig(disk="hanging")
+    rig.press3()
+    rig.connect()
+    wake_us = rig.post.wake_at_us()
+    assert wake_us is not None
+    assert wake_us > rig.at_us
+    rig.advance(1)
+    assert len(rig.published(Alarm)) == 1
+
+
 def test_an_alarm_message_never_exceeds_its_bound() -> None:
     rig = connected()
     alarm_id = rig.press3()
