@@ -191,6 +191,13 @@ class TargetSettings(Table, frozen=True):
             raise ValueError("acknowledge_late_s must not be below acknowledge_s")
 
 
+class ProofSettings(Table, frozen=True):
+    """[proofs]: posts are listed that have not been proven, or pressed by a person, for so long."""
+
+    not_proven_days: Annotated[int, Meta(ge=1, le=366)] = 30
+    not_pressed_days: Annotated[int, Meta(ge=1, le=366)] = 90
+
+
 class EscalationSettings(Table, frozen=True):
     """[escalation]: who is told, and how long after the press, while nobody acknowledges."""
 
@@ -232,6 +239,7 @@ class MccFile(Table, frozen=True):
     site: SiteSettings = SiteSettings()
     map: MapSettings = MapSettings()
     targets: TargetSettings = TargetSettings()
+    proofs: ProofSettings = ProofSettings()
     escalation: EscalationSettings = EscalationSettings()
     people: PeopleSettings = PeopleSettings()
     log: LogSettings = LogSettings()

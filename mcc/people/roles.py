@@ -29,8 +29,8 @@ Note = Literal[
 Action = Literal[Order, Window, OnFault, Note]
 # Beside actions: what may be looked at, and what may be kept up.
 # `registers`: units, kelurahan and officers beside the posts; `figures`: how soon calls are
-# answered; `accounts`: people, tokens and hooks.
-Right = Literal["console", "phone", "posts", "admin", "registers", "figures", "accounts"]
+# answered; `proofs`: which posts have shown that they work; `accounts`: people, tokens and hooks.
+Right = Literal["console", "phone", "posts", "admin", "registers", "figures", "proofs", "accounts"]
 
 _DESK: frozenset[Action] = frozenset(
     (
@@ -72,10 +72,12 @@ ACTIONS: dict[Role, frozenset[Action]] = {
 }
 RIGHTS: dict[Role, frozenset[Right]] = {
     "operator": frozenset(("console", "posts")),
-    "supervisor": frozenset(("console", "posts", "admin", "registers", "figures")),
+    "supervisor": frozenset(("console", "posts", "admin", "registers", "figures", "proofs")),
     "picket": frozenset(("phone",)),
-    "technician": frozenset(("posts", "admin")),
-    "administrator": frozenset(("console", "posts", "admin", "registers", "figures", "accounts")),
+    "technician": frozenset(("posts", "admin", "proofs")),
+    "administrator": frozenset(
+        ("console", "posts", "admin", "registers", "figures", "proofs", "accounts")
+    ),
 }
 # Sees and does only what concerns its own unit's area.
 OWN_AREA_ONLY: frozenset[Role] = frozenset(("picket",))

@@ -9,6 +9,7 @@ import mcc.api.admin
 import mcc.people.admin
 import mcc.registers.admin  # noqa: F401
 from mcc.api.routes import urls as api_urls
+from mcc.cases.proofs import shown as proofs
 from mcc.escalation.views import shown as figures
 from mcc.people.admin_site import site as registers
 from mcc.site.health import health
@@ -18,6 +19,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("health", health),
     path("api/v1/", include(api_urls())),
     path("figures/", figures, name="figures"),
+    path("proofs/", proofs, name="proofs"),
     path("", include("mcc.people.urls")),
     path("", include("mcc.console.urls")),
 ]

@@ -16,11 +16,12 @@ PAGES: dict[str | None, tuple[str, ...]] = {
     None: ("/login/",),
     "sari": ("/shift/", "/password/", "/code/app/"),
     "dewi": ("/phone/", "/password/"),
-    "joko": ("/admin/", "/admin/registers/post/", "/admin/registers/post/POST/change/"),
+    "joko": ("/proofs/", "/admin/", "/admin/registers/post/", "/admin/registers/post/POST/change/"),
     "owes-rini": ("/code/",),
     "rini": (
         "/shift/",
         "/figures/",
+        "/proofs/",
         "/admin/",
         "/admin/registers/",
         "/admin/registers/post/",

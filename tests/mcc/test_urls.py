@@ -32,6 +32,7 @@ BY_RIGHT: dict[str, tuple[str, ...]] = {
     # For tokens only, which no browser has.
     "api/v1/": (),
     "figures/": ("figures",),
+    "proofs/": ("proofs",),
     "shift/": ("console",),
     "phone/": ("console", "phone"),
     "picture": ("console", "phone"),
