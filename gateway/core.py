@@ -337,6 +337,20 @@ class GatewaySettings:
     silent_after_s: int = SILENT_AFTER_S
 
 
+@dataclass(frozen=True)
+class Census:
+    """Numbers of what there is. `alarms` by `kind/state`; `unreceipted`: the journal's depth."""
+
+    posts: Mapping[str, int]
+    post_faults: Mapping[str, int]
+    alarms: Mapping[str, int]
+    unreceipted: int
+    uncommitted: int
+    parked: int
+    lag_s: int
+    heartbeats: int
+
+
 # A message and when it was heard: the ages in an offer count from then, however long it waits.
 _Input = tuple[Heard, Now]
 
@@ -454,6 +468,7 @@ class Gateway:
         self._quiet_us = min(QUIET_US, self._supervision.window_us * 4 // 10)
         self._deaf_us = min(DEAF_US, self._supervision.window_us * 7 // 10)
         self.counts: Counter[str] = Counter()
+        self._heartbeats = 0
         # The journal
         self._token = 0
         self._flights: dict[int, Commit] = {}
@@ -504,6 +519,22 @@ class Gateway:
     def mcc_answers(self) -> bool:
         """Whether a call would be seen: what posts are told."""
         return self._mcc_answers()
+
+    def census(self) -> Census:
+        """How many there are of everything; it goes through every post and alarm in memory."""
+        now_us = self._now.uptime_us
+        records = (track.committed for track in self._tracks.values())
+        posts = [post for name, post in self._posts.items() if name not in self._retired]
+        return Census(
+            posts=Counter(post.presence for post in posts),
+            post_faults=Counter(fault for post in posts for fault in post.lives.shown),
+            alarms=Counter(f"{one.kind}/{one.state}" for one in records if one is not None),
+            unreceipted=len(self._unreceipted),
+            uncommitted=len(self._flights),
+            parked=self._parked_count,
+            lag_s=max(0, now_us - next(iter(self._unreceipted.values()), now_us)) // SECOND_US,
+            heartbeats=self._heartbeats,
+        )
 
     @property
     def records(self) -> list[AlarmRecord]:
@@ -966,6 +997,9 @@ class Gateway:
         """A line of an alarm's life; `after_ms`: since the hop before it, as `HOPS` pairs them."""
         if took_us is not None:
             fields["after_ms"] = max(0, took_us) / 1000
+        record = track.committed
+        if record is not None:
+            fields["kind"] = record.kind
         given = {"alarm_id": track.alarm_id, "post": track.post, **fields}
         self._lines.append(Log(event, "info", given))
 
@@ -1568,6 +1602,7 @@ class Gateway:
                 self._log("post_flooding", level=level, post=name, present=post.flooding)
 
     def _health(self, heard: Heard, health: Health) -> None:
+        self._heartbeats += 1
         self._acknowledge(heard)
         self._answer(health.post, health.connection, health.n)
         if not self._has_room_for(health.post):

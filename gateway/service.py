@@ -7,10 +7,14 @@ the core says so, which is after the commit.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections import Counter
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gateway.control import Control, ControlError
 from gateway.core import (
@@ -35,7 +39,7 @@ from gateway.core import (
 )
 from gateway.faults import Start
 from gateway.gate import Gate, NotAdmitted, Register
-from gateway.journal import Journal
+from gateway.journal import Journal, file_of
 from gateway.pair import Presence, wait
 from gateway.settings import GatewayFile, MccSettings, PostsSettings
 from gateway.status import GatewayStatus
@@ -43,7 +47,7 @@ from hardware.buzzer import Buzzer
 from hardware.buzzer import Sound as SoundPattern
 from hardware.clock import SystemClock
 from hardware.pins import open_pins
-from process.core import Acknowledge, Drop, Heard, Publish
+from process.core import Acknowledge, Drop, Heard, Log, Publish
 from process.disk import Writes
 from process.events import EventQueue
 from process.intake import Intake
@@ -56,7 +60,7 @@ from process.link import (
     TlsFiles,
     Will,
 )
-from process.log import begin, log
+from process.log import begin, lines_lost, log, write_line
 from process.loop import run as run_loop
 from process.loop import stop_on_signals
 from process.notify import Notifier
@@ -74,6 +78,7 @@ from protocol.messages import (
 from protocol.values import timestamp
 
 if TYPE_CHECKING:
+    from gateway.metrics import GatewayMetrics
     from gateway.registrar import Registrar
 
 QUEUE_LIMIT = 8192
@@ -83,6 +88,7 @@ QUEUE_FULL_PAUSE_S = 0.01
 ANSWER_EXPIRY_S = 30
 REGISTRAR_STOP_S = 0.2
 CONTROL_STOP_S = 0.2
+METRICS_STOP_S = 0.1
 LINK_STOP_S = 0.5
 JOURNAL_STOP_S = 0.7
 EXIT_BROKEN = 70
@@ -165,6 +171,9 @@ class Service:
             rng=Random(),
         )
         self._control = self._open_control()
+        self._metrics = self._open_metrics()
+        self._counted: dict[str, Any] | None = None
+        self._counted_us = 0
         self._journal_id = opened.journal_id
         self._writes = Writes(now.uptime_us)
         self._notifier = Notifier.from_environment()
@@ -247,6 +256,20 @@ class Service:
             self._queue.offer(FaultSeen("control_unavailable", present=True), droppable=False)
             return None
 
+    def _open_metrics(self) -> GatewayMetrics | None:
+        """None where none are wanted, or none can be had: alarms are taken in all the same."""
+        listen = self._settings.metrics.listen
+        if listen is None:
+            return None
+        from gateway.metrics import GatewayMetrics  # brings prometheus-client
+        from process.metrics import MetricsUnavailable
+
+        try:
+            return GatewayMetrics(listen)
+        except MetricsUnavailable as error:
+            log("metrics_unavailable", level="error", why=error)
+            return None
+
     def _will(self, _connection: str) -> Will:
         gone = MccGateway(
             gateway=self._settings.gateway_id,
@@ -280,6 +303,7 @@ class Service:
             self._perform,
             read=self._read,
             watch=self._notifier.feeding(self._watch),
+            say=self._say,
         )
         if wrong is None:
             self._notifier.stopping()
@@ -316,6 +340,10 @@ class Service:
                 log("publish_refused", level="error", link=link, topic=topic, reason=reason)
                 return None
             case Committed(tokens) | CommitFailed(tokens):
+                if self._metrics is not None:
+                    now_us = self._clock.now().uptime_us
+                    for token in tokens:
+                        self._metrics.committed(self._writes.took_us(token, now_us))
                 self._writes.answered(tokens)
         return event
 
@@ -424,16 +452,66 @@ class Service:
         if flooding != self._flooding and self._queue.offer(Flooding(flooding), droppable=True):
             self._flooding = flooding
         # For `doctor`, which so need not touch what this process holds.
-        self._status_file.write(
-            GatewayStatus(
-                uptime_us=now_us,
-                gateway=self._settings.gateway_id,
-                links={name: link.connection is not None for name, link in self._links.items()},
-                mcc_answers=self._core.mcc_answers,
-                faults=self._core.faults,
-            )
+        status = GatewayStatus(
+            uptime_us=now_us,
+            gateway=self._settings.gateway_id,
+            links={name: link.connection is not None for name, link in self._links.items()},
+            mcc_answers=self._core.mcc_answers,
+            faults=self._core.faults,
         )
+        if self._metrics is not None:
+            from process.metrics import LOOK_EVERY_US
+
+            if self._counted is None or now_us - self._counted_us >= LOOK_EVERY_US:
+                self._counted_us, self._counted = now_us, self._count()
+            status = msgspec.structs.replace(status, **self._counted)
+            self._metrics.show(status)
+        self._status_file.write(status)
         return None
+
+    def _count(self) -> dict[str, Any]:
+        """The part of the status that costs a look at everything."""
+        census = self._core.census()
+        refused: Counter[str] = Counter(self._core.counts)
+        for intake in self._intakes.values():
+            refused.update(intake.refusals)
+        refused.update({f"not_admitted_{why}": n for why, n in self._gate.counts.items()})
+        refused["queue_full"] = self._queue.dropped
+        for link in self._links.values():
+            refused.update(link.counts.refusals)
+        return {
+            "posts": dict(census.posts),
+            "post_faults": dict(census.post_faults),
+            "alarms": dict(census.alarms),
+            "queues": {
+                "events": self._queue.depth,
+                "journal": census.uncommitted,
+                "unreceipted": census.unreceipted,
+                "parked": census.parked,
+                **{f"{name}_out": len(link.outbound) for name, link in self._links.items()},
+            },
+            "refused": dict(refused),
+            "connections": {name: one.counts.connections for name, one in self._links.items()},
+            "heartbeats": census.heartbeats,
+            "uplink_lag_s": census.lag_s,
+            "journal_bytes": self._journal_bytes(),
+            "lines_lost": lines_lost(),
+        }
+
+    def _journal_bytes(self) -> int | None:
+        path = file_of(self._settings.journal.url)
+        if path is None:
+            return None
+        sizes = []
+        for each in (path, path.with_name(f"{path.name}-wal")):
+            with contextlib.suppress(OSError):
+                sizes.append(each.stat().st_size)
+        return sum(sizes)
+
+    def _say(self, line: Log, at_ns: int) -> None:
+        if self._metrics is not None:
+            self._metrics.see(line)
+        write_line(line, at_ns)
 
     def _close(self) -> None:
         """End everything within 2 s; what is under way to the journal gets there first."""
@@ -444,6 +522,8 @@ class Service:
             self._registrar.close(REGISTRAR_STOP_S)
         if self._control is not None:
             self._control.close(CONTROL_STOP_S)
+        if self._metrics is not None:
+            self._metrics.close(METRICS_STOP_S)
         self._buzzer.close()
         if self._pins is not None:
             self._pins.close()

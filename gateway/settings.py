@@ -11,7 +11,13 @@ import msgspec
 from msgspec import Meta
 
 from gateway.supervision import SILENT_AFTER_S
-from process.settings import FilePath, LogSettings, MqttUrl, require_tls_fits
+from process.settings import (
+    FilePath,
+    LogSettings,
+    MetricsSettings,
+    MqttUrl,
+    require_tls_fits,
+)
 from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN, Topics
 from protocol.values import ConsoleId, GatewayId
 
@@ -136,6 +142,7 @@ class GatewayFile(Table, frozen=True):
     selftest: SelftestSettings = SelftestSettings()
     log: LogSettings = LogSettings()
     pair: PairSettings = PairSettings()
+    metrics: MetricsSettings = MetricsSettings()
     pins: Literal["lgpio", "rpigpio", "mock"] = "lgpio"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT
 

@@ -8,8 +8,8 @@ It must never lower what is held, drop an open alarm, or raise for what a networ
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -198,6 +198,16 @@ class Memory:
     commands: Sequence[Command] = ()
 
 
+@dataclass(frozen=True)
+class Census:
+    """Numbers of what there is. `alarms` by `kind/state`; `sending`: operators' commands."""
+
+    alarms: Mapping[str, int]
+    posts: Mapping[str, int]
+    gateways: Mapping[str, int]
+    sending: int
+
+
 @dataclass
 class _Attempt:
     """One command that is repeated with growing pauses until something ends it."""
@@ -372,6 +382,15 @@ class Core:
     def alarms(self) -> Iterable[AlarmRecord]:
         """All that memory holds."""
         return (held.alarm for held in self._held.values())
+
+    def census(self) -> Census:
+        """How many there are of everything."""
+        return Census(
+            alarms=Counter(f"{one.kind}/{one.state}" for one in self.alarms()),
+            posts=Counter(post.connection for post in self._posts.values()),
+            gateways=Counter(one.liveness for one in self._gateways.values()),
+            sending=len(self._operator),
+        )
 
     def sending(self, alarm_id: str) -> tuple[str, ...]:
         """The operators' actions on this alarm that no document shows yet."""

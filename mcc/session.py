@@ -33,7 +33,7 @@ from process.core import Drop, Log, Publish, Stop
 from process.events import EventQueue
 from process.intake import Intake
 from process.link import Link, LinkSettings, PublishRefused, Received, Subscription, TlsFiles
-from process.log import log, write_line
+from process.log import lines_lost, log, write_line
 from process.loop import run, stop_on_signals
 from process.notify import Notifier
 from process.settings import Broker
@@ -48,6 +48,7 @@ KEEPALIVE_S = 15
 OUTBOX_POLL_S = 0.02
 STOP_S = 1.0
 STOP_WITHIN_S = 1.5
+COUNT_EVERY_US = 10_000_000  # a look at everything that is held
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,31 @@ class DurableStore(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class SessionStatus:
+    """What a session says of itself; `alarms` by `kind/state`, `queues` by where a thing waits."""
+
+    uptime_us: int
+    link_up: bool
+    alarms: dict[str, int]
+    posts: dict[str, int]
+    gateways: dict[str, int]
+    queues: dict[str, int]
+    refused: dict[str, int]
+    connections: int
+    lines_lost: int
+
+
+class Metrics(Protocol):
+    """Who shows figures of a session; called on its loop."""
+
+    def committed(self, took_s: float) -> None:
+        """The store has answered."""
+
+    def show(self, status: SessionStatus) -> None:
+        """What is so now."""
+
+
 class Session:
     """Holds the link for one console; the caller holds the store's link lock."""
 
@@ -135,10 +161,12 @@ class Session:
         tls: TlsFiles | None = None,
         keepalive_s: int = KEEPALIVE_S,
         pulse: Callable[[], None] = lambda: None,
+        metrics: Metrics | None = None,
     ) -> None:
         """Read the store. `show` puts a change on the screen, with the contract's time of now.
 
-        `pulse` is called every 2 s by a loop that has found everything whole.
+        `pulse` is called every 2 s by a loop that has found everything whole; `metrics` is told
+        how long each commit took, and every 10 s what there is.
 
         Raises:
             StoreUnavailable: the store cannot be read or written.
@@ -167,6 +195,8 @@ class Session:
             deliver=lambda event, droppable: self._queue.offer(event, droppable=droppable),
         )
         self._reader: _OutboxReader | None = None
+        self._metrics = metrics
+        self._counted_us: int | None = None
 
     def run(self, *, command_id: str | None = None, seconds: float | None = None) -> str | None:
         """Work until SIGTERM or Ctrl-C; with a command also until it is settled or time is over.
@@ -235,10 +265,14 @@ class Session:
                 write_line(effect)
 
     def _commit(self, commit: Commit) -> Committed | CommitFailed:
+        began_s = time.monotonic()
         try:
             return Committed(self._store.commit(commit))
         except StoreUnavailable as error:
             return CommitFailed(str(error))
+        finally:
+            if self._metrics is not None:
+                self._metrics.committed(time.monotonic() - began_s)
 
     def _broken(self) -> str | None:
         if not self._link.alive():
@@ -248,7 +282,31 @@ class Session:
         if self._reader is None or not self._reader.is_alive():
             return "the outbox's reader has died"
         self._pulse()
+        if self._metrics is not None:
+            now_us = self._clock.now().uptime_us
+            if self._counted_us is None or now_us - self._counted_us >= COUNT_EVERY_US:
+                self._counted_us = now_us
+                self._metrics.show(self._status(now_us))
         return None
+
+    def _status(self, now_us: int) -> SessionStatus:
+        census = self._core.census()
+        refused = {**self._intake.refusals, **self._link.counts.refusals}
+        return SessionStatus(
+            uptime_us=now_us,
+            link_up=self._core.link_up,
+            alarms=dict(census.alarms),
+            posts=dict(census.posts),
+            gateways=dict(census.gateways),
+            queues={
+                "events": self._queue.depth,
+                "out": len(self._link.outbound),
+                "commands": census.sending,
+            },
+            refused={**refused, "queue_full": self._queue.dropped},
+            connections=self._link.counts.connections,
+            lines_lost=lines_lost(),
+        )
 
 
 class _OutboxReader(threading.Thread):

@@ -15,7 +15,13 @@ import msgspec
 from msgspec import Meta
 
 from mcc.people.roles import Role
-from process.settings import FilePath, LogSettings, MqttUrl, require_tls_fits
+from process.settings import (
+    FilePath,
+    LogSettings,
+    MetricsSettings,
+    MqttUrl,
+    require_tls_fits,
+)
 from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
 from protocol.values import ConsoleId
 
@@ -243,6 +249,7 @@ class MccFile(Table, frozen=True):
     escalation: EscalationSettings = EscalationSettings()
     people: PeopleSettings = PeopleSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
     state_directory: FilePath = "/var/lib/kentongan"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT
 

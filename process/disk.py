@@ -33,6 +33,10 @@ class Writes:
         for write in writes:
             self._asked_us.pop(write, None)
 
+    def took_us(self, write: int, now_us: int) -> int:
+        """How long this write has been asked for, microseconds; 0 for one that was not."""
+        return now_us - self._asked_us.get(write, now_us)
+
     @property
     def has_answered(self) -> bool:
         """Whether the store has ever answered this process."""

@@ -82,9 +82,14 @@ class Intake:
         )
 
     @property
+    def refusals(self) -> dict[str, int]:
+        """How many messages were refused since the start, by reason."""
+        return {why: count for why, count in self.counts.items() if why.startswith("refused")}
+
+    @property
     def refused(self) -> int:
         """How many messages were refused since the start."""
-        return sum(count for why, count in self.counts.items() if why.startswith("refused"))
+        return sum(self.refusals.values())
 
     def _refuse(self, reason: Reason, received: Received, why: str) -> None:
         self.counts[reason] += 1

@@ -163,6 +163,16 @@ class LinkCounts:
     refused_by_broker: int = 0
     undated: int = 0  # attempts for which the dates of the broker's certificate were not checked
 
+    @property
+    def refusals(self) -> dict[str, int]:
+        """What was not taken in or not let out, by reason."""
+        return {
+            "oversize": self.oversize,
+            "malformed": self.malformed,
+            "not_taken": self.not_taken,
+            "by_broker": self.refused_by_broker,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class _Outgoing:

@@ -67,6 +67,45 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     format: Format = "logfmt"
 
 
+class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[metrics]: where Prometheus may ask; nowhere if not set. It asks no password and has no TLS.
+
+    `beyond_loopback`: an address of this machine that others reach is meant.
+    """
+
+    listen: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^(?:localhost|[0-9.]{7,15}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}\Z",
+                max_length=64,
+                description="address:port",
+                examples=["127.0.0.1:9464"],
+            ),
+        ]
+        | None
+    ) = None
+    beyond_loopback: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what is no address, and one that others reach unless that is said."""
+        if self.listen is None:
+            if self.beyond_loopback:
+                raise ValueError("beyond_loopback says nothing without listen")
+            return
+        host, _, port = self.listen.rpartition(":")
+        if int(port) > 65_535:
+            raise ValueError(f"listen: {port} is no port: 0 to 65535")
+        if host == "localhost":
+            return
+        address = ipaddress.ip_address(host.strip("[]"))
+        if not address.is_loopback and not self.beyond_loopback:
+            raise ValueError(
+                f"listen: {host} is reached by others, who are asked for no password there: a"
+                " loopback address, or beyond_loopback = true behind a firewall or a VPN"
+            )
+
+
 class SettingsError(Exception):
     """The settings cannot be used; `problems` says why, one printable line each."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcc.cases.store import CaseStore, NotSetUp
 from mcc.session import Session
@@ -18,7 +19,11 @@ from process.log import log
 from process.settings import TlsFiles, parse_mqtt_url
 from protocol.topics import Topics
 
+if TYPE_CHECKING:
+    from mcc.cases.metrics import IngestMetrics
+
 DATABASE_PAUSE_S = 1.0
+METRICS_STOP_S = 0.1
 
 
 class AlreadyRuns(Exception):
@@ -43,14 +48,31 @@ def run(settings: MccFile) -> str | None:
     if not lock.take():
         raise AlreadyRuns(f"another ingest holds {lock.path}")
     store = CaseStore(anchor)
+    metrics = _metrics(settings.metrics.listen)
     try:
-        return _session(settings, store).run()
+        return _session(settings, store, metrics).run()
     finally:
+        if metrics is not None:
+            metrics.close(METRICS_STOP_S)
         store.close()
         lock.give_back()
 
 
-def _session(settings: MccFile, store: CaseStore) -> Session:
+def _metrics(listen: str | None) -> IngestMetrics | None:
+    """None where none are wanted, or none can be had: gateways are heard all the same."""
+    if listen is None:
+        return None
+    from mcc.cases.metrics import IngestMetrics  # brings prometheus-client
+    from process.metrics import MetricsUnavailable
+
+    try:
+        return IngestMetrics(listen)
+    except MetricsUnavailable as error:
+        log("metrics_unavailable", level="error", why=error)
+        return None
+
+
+def _session(settings: MccFile, store: CaseStore, metrics: IngestMetrics | None) -> Session:
     """The session, once the database answers."""
     mqtt = settings.mqtt
     said = ""
@@ -66,6 +88,7 @@ def _session(settings: MccFile, store: CaseStore) -> Session:
                 tls=TlsFiles(mqtt.ca, mqtt.certificate, mqtt.key),
                 keepalive_s=mqtt.keepalive_s,
                 pulse=store.pulse,
+                metrics=metrics,
             )
         except NotSetUp:
             raise

@@ -11,15 +11,17 @@ import pytest
 from django.db import connections
 
 from demo.stage import Stage
+from gateway.metrics import HOPS
 from mcc.cases.actions import act
 from mcc.cases.models import Alarm, Store
 from mcc.cases.picture import alarm_picture, picture, post_picture
 from mcc.people.models import User
 from mcc.settings import DatabaseSettings
-from tests.broker import Mosquitto
+from tests.broker import Mosquitto, free_port
 from tests.mcc.centre import Centre
 from tests.mcc.test_actions import FROM, a_user
 from tests.mcc.test_ingest import link_up, until
+from tests.monitoring import dashboard_queries, exposed, metrics_in, rules, scrape
 from tests.system.test_scenarios import copy_database, put_back
 
 # Longer than reconnect, offer and beat together: what would come again has come by then.
@@ -34,6 +36,7 @@ class Chain:
     centre: Centre
     broker: Mosquitto
     user: User
+    ports: dict[str, int]
 
     def raise_alarm(self) -> Alarm:
         """Three presses; the row once it is delivered."""
@@ -56,14 +59,21 @@ class Chain:
 
 @pytest.fixture
 def chain(database: DatabaseSettings, tmp_path: Path) -> Iterator[Chain]:
-    with Mosquitto() as broker, Centre(tmp_path, broker.url, database) as centre:
+    ports = {name: free_port() for name in ("gateway", "ingest")}
+    listens = {name: f'[metrics]\nlisten = "127.0.0.1:{port}"\n' for name, port in ports.items()}
+    with (
+        Mosquitto() as broker,
+        Centre(tmp_path, broker.url, database, more=listens["ingest"]) as centre,
+    ):
         stage = Stage(tmp_path, broker.url)
+        with (tmp_path / "gateway.toml").open("a") as settings:
+            settings.write(listens["gateway"])
         try:
             stage.start_post()
             stage.start_gateway()
             centre.start()
             stage.until_lamp("armed", 60)
-            yield Chain(stage, centre, broker, a_user("siti"))
+            yield Chain(stage, centre, broker, a_user("siti"), ports)
         finally:
             stage.close()
 
@@ -164,6 +174,15 @@ def test_three_presses_an_answer_a_unit_and_an_end(
     # Each hop once, and nothing of it is personal: no place, no note of what was found.
     assert sum(line["event"] == "alarm_acknowledged" for line in life) == 1
     assert not any("thief" in log or "-7.94" in log for log in logs)
+
+    # And every figure that the files for Grafana and Prometheus ask for is there.
+    texts = {name: scrape(port) for name, port in chain.ports.items()}
+    queries = (*dashboard_queries(), *(rule["expr"] for rule in rules()))
+    asked = {name for query in queries for name in metrics_in(query)} - {"up"}
+    assert asked - exposed(texts["gateway"]) - exposed(texts["ingest"]) == set()
+    hop = 'kentongan_gateway_hop_seconds_count{hop="%s",kind="panic"} 1.0'
+    for way in HOPS.values():
+        assert hop % way in texts["gateway"]
 
 
 def test_the_lamp_does_not_say_armed_while_nothing_hears_the_gateways(chain: Chain) -> None:

@@ -304,7 +304,7 @@ def test_with_a_database_of_an_older_version_it_says_what_to_run(
     centre: Centre,
 ) -> None:
     with connections["default"].cursor() as cursor:
-        cursor.execute("DELETE FROM django_migrations WHERE app = 'cases' AND name LIKE '0002%'")
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'cases' AND name > '0002'")
     assert "kentongan-mcc setup" in refused(centre.run("ingest"))
 
 
