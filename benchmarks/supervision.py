@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,13 +19,16 @@ from benchmarks.ground import with_broker
 from benchmarks.heartbeats import Found, Span
 from benchmarks.part import Setting
 from benchmarks.results import Goal, Outcome, Plot, table
+from gateway.supervision import SILENT_AFTER_S
 
 GATEWAY = "crowd-gw"
 CONNECTIONS = 50
 QUIET = 20
 INTERVAL_S, STRICT_S = 30.0, 5.0
+STRICT_SILENT_AFTER_S = 20
+NEVER_S = 9_999.0  # JSON knows no infinity
 ARRIVING_PER_S = 1_900.0  # a gateway shows 2,000 documents a second
-CORES, GROWTH, DETECTED_S = 1.0, 1.2, 95.0
+CORES, GROWTH, DETECTED_S, STRICT_DETECTED_S = 1.0, 1.2, 90.0, 20.0
 LOOK_S = 0.1
 OPEN_AGAIN_S = 600.0  # a post's document is said again about so often
 
@@ -33,12 +37,16 @@ def part(setting: Setting) -> Outcome:
     """A thousand, ten thousand, a hundred thousand; and 40,000 as often as the strict setting."""
     small = setting.sized(1, 5)
     sizes = [1_000 // small, 10_000 // small, 100_000 // small]
-    found: list[tuple[int, float, Found, int]] = []
-    for place, posts in enumerate(sizes):
-        quiet = setting.sized(QUIET, 0) if place == 0 else 0
-        found.append((posts, INTERVAL_S, *_watched(setting, posts, INTERVAL_S, quiet)))
     strict = 40_000 // small
-    found.append((strict, STRICT_S, *_watched(setting, strict, STRICT_S, 0)))
+    quiet = setting.sized(QUIET, 0)
+    with ThreadPoolExecutor(1) as beside:  # it has to wait for a silence, and costs next to nothing
+        first = beside.submit(_watched, setting, sizes[0], INTERVAL_S, quiet)
+        found: list[tuple[int, float, Found, int]] = [
+            (posts, INTERVAL_S, *_watched(setting, posts, INTERVAL_S, 0)) for posts in sizes[1:2]
+        ]
+        found.insert(0, (sizes[0], INTERVAL_S, *first.result()))
+    found.append((sizes[2], INTERVAL_S, *_watched(setting, sizes[2], INTERVAL_S, 0)))
+    found.append((strict, STRICT_S, *_watched(setting, strict, STRICT_S, quiet)))
     rows = [
         (
             "posts, heartbeat every",
@@ -63,7 +71,6 @@ def part(setting: Setting) -> Outcome:
             )
         )
     least, most = found[0][2], found[2][2]
-    detected = least.detected_s
     arriving_s = most.cpu_before_s - most.heartbeats_before * _each_ms(most) / 1000
     document_ms = max(0.0, arriving_s / most.documents_before * 1000)
     cores = most.cpu_s / most.seconds + found[2][0] / OPEN_AGAIN_S * document_ms / 1000
@@ -73,17 +80,26 @@ def part(setting: Setting) -> Outcome:
         f"a document of a post shown at the MCC: {document_ms:.3f} ms of processor time;"
         f" each is said again about every {OPEN_AGAIN_S / 60:.0f} minutes",
     ]
-    missed = []
-    if detected:
+    silences = []
+    for (posts, every_s, one, _), limit_s in (
+        (found[0], DETECTED_S),
+        (found[3], STRICT_DETECTED_S),
+    ):
+        if not quiet:
+            continue
+        detected = one.detected_s
+        words = "none was shown silent"
+        if detected:
+            words = f"after their last heartbeat, {min(detected):.1f} to {max(detected):.1f} s"
         lines.append(
-            f"{QUIET} of {found[0][0]:,} posts fall silent; shown silent after their last"
-            f" heartbeat: {min(detected):.1f} to {max(detected):.1f} s"
+            f"{quiet} of {posts:,} posts fall silent, {len(detected)} are shown silent: {words}"
         )
-        missed.append(
+        silences.append(
             Goal(
-                what="supervision: last heartbeat to silent at the MCC, slowest",
-                found=max(detected),
-                limit=DETECTED_S,
+                what="supervision: last heartbeat to silent at the MCC, heartbeat every"
+                f" {every_s:g} s, slowest",
+                found=max(detected) if len(detected) == quiet else NEVER_S,
+                limit=limit_s,
                 unit="s",
             )
         )
@@ -95,6 +111,12 @@ def part(setting: Setting) -> Outcome:
                 found=cores,
                 limit=CORES,
                 unit="cores",
+                why_not=(
+                    f"{_each_ms(most):.2f} ms of Python for each heartbeat; by py-spy three fifths"
+                    " of it in the links (paho takes packets apart, PUBACKs of the answers), a"
+                    " seventh in the core; posts on more gateways, or an MQTT client in a compiled"
+                    " language, would change it"
+                ),
             ),
             Goal(
                 what=f"supervision: cost of a heartbeat at {found[2][0]:,} posts, times that at"
@@ -109,7 +131,7 @@ def part(setting: Setting) -> Outcome:
                 limit=0,
                 unit="posts",
             ),
-            *missed,
+            *silences,
         ),
         plots=(
             Plot(
@@ -136,9 +158,9 @@ def _watched(setting: Setting, posts: int, every_s: float, quiet: int) -> tuple[
     with ExitStack() as ending:
         ground = with_broker(directory, setting.mosquitto, ending)
         ending.enter_context(Centre(ground.port))
-        process = ground.start(
-            GATEWAY, "gateway.cli", "run", "--config", ground.write_gateway(GATEWAY)
-        )
+        silent_after_s = SILENT_AFTER_S if every_s == INTERVAL_S else STRICT_SILENT_AFTER_S
+        settings = ground.write_gateway(GATEWAY, silent_after_s=silent_after_s)
+        process = ground.start(GATEWAY, "gateway.cli", "run", "--config", settings)
         for link in ("posts", "mcc"):
             ground.until_said(GATEWAY, f"event=link_up link={link}")
         pages = Path(f"/proc/{process.pid}/statm").read_text().split()[1]
@@ -150,11 +172,11 @@ def _watched(setting: Setting, posts: int, every_s: float, quiet: int) -> tuple[
             arriving_s=max(3.0, posts / ARRIVING_PER_S),
             span_s=setting.sized(30 if every_s == INTERVAL_S else 15, 8),
             quiet=quiet,
-            patience_s=100.0,
+            patience_s=100.0 if every_s == INTERVAL_S else 40.0,
         )
         left = directory / "found.json"
-        settings = msgspec.json.encode(span).decode()
-        ground.start("crowd", "benchmarks.heartbeats", settings, str(CONNECTIONS), left)
+        words = msgspec.json.encode(span).decode()
+        ground.start("crowd", "benchmarks.heartbeats", words, str(CONNECTIONS), left)
         give_up_s = time.monotonic() + 250
         while not left.exists():
             ground.look_whole()
