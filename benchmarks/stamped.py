@@ -40,7 +40,7 @@ class StampedPost(device.core.Post):
                     closed_us = fields["at_us"]
                     _presses.append({"closed_us": closed_us, "accepted_us": now.uptime_us})
                 case Log("alarm_raised", _, fields):
-                    _alarms[fields["alarm"]] = {"accepted_us": now.uptime_us}
+                    _alarms[fields["alarm_id"]] = {"accepted_us": now.uptime_us}
                 case Publish(message=Alarm(alarm_id=alarm_id)):
                     _alarms[alarm_id].setdefault("offered_us", now.uptime_us)
                 case _:

@@ -103,6 +103,8 @@ def _day_ms(day: str) -> int:
     return int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()) * 1000
 
 
+# One moment is read again and again: as it comes in, in the record, in each document of it.
+@functools.lru_cache(maxsize=1_024)
 def wall_ms(text: str) -> int:
     """Read a contract timestamp as Unix milliseconds.
 
