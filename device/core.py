@@ -39,7 +39,7 @@ from device.held import (
     request_cancel,
 )
 from device.location import LocationPolicy
-from device.presses import CLOSED_US, CallCounter, Contact, ContactSignal
+from device.presses import CLOSED_US, STUCK_US, CallCounter, Contact, ContactSignal
 from hardware.board import Readings
 from hardware.clock import Now
 from hardware.inputs import ButtonPair, Loop, mains_loop, tamper_loop
@@ -330,7 +330,9 @@ class Post:
         at_us = now.uptime_us
         self._pair = None if nc_closed is None else ButtonPair(button_closed, nc_closed, at_us)
         pressed = button_closed if self._pair is None else self._pair.pressed
-        self._button = Contact(closed=pressed, at_us=at_us)
+        # Stuck is shown within 20 s at the strict setting: after 10 s, and a heartbeat to say it.
+        stuck_us = min(STUCK_US, int(2 * settings.heartbeat_s * SECOND_US))
+        self._button = Contact(closed=pressed, at_us=at_us, hold_us=stuck_us)
         self._cancel = (
             None
             if cancel_closed is None
