@@ -166,6 +166,7 @@ class Service:
             will=self._will,
             deliver=self._from_link,
             synchronised=lambda: self._clock.now().synchronised,
+            may_leave=lambda: not self._core.held,  # not in the middle of a call
         )
         self._certificate = self._certificate_keeper()
         self._fitness = Fitness(Path(settings.store.path), self._deliver)
@@ -474,7 +475,11 @@ def _link_settings(post_id: str, mqtt: MqttSettings) -> LinkSettings:
     previous = None if mqtt.certificate is None else str(previous_of(Path(mqtt.certificate)))
     tls = TlsFiles(mqtt.ca, mqtt.certificate, mqtt.key, previous)
     return LinkSettings(
-        broker=parse_mqtt_url(mqtt.url), client_id=post_id, keepalive_s=mqtt.keepalive_s, tls=tls
+        broker=parse_mqtt_url(mqtt.url),
+        client_id=post_id,
+        keepalive_s=mqtt.keepalive_s,
+        tls=tls,
+        second=None if mqtt.second_url is None else parse_mqtt_url(mqtt.second_url),
     )
 
 

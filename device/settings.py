@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from process.settings import FilePath, LogSettings, MqttUrl, require_tls_fits
+from process.settings import FilePath, LogSettings, MqttUrl, require_second_fits, require_tls_fits
 from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
 from protocol.values import Latitude, Longitude, PostId
 
@@ -90,9 +90,10 @@ class LocationSettings(Table, frozen=True):
 
 
 class MqttSettings(Table, frozen=True):
-    """[mqtt]: the posts' broker."""
+    """[mqtt]: the posts' broker, and one to go to while that one is not there."""
 
     url: MqttUrl
+    second_url: MqttUrl | None = None
     keepalive_s: Annotated[int, Meta(ge=5, le=600)] = 20
     # The gateway calls a post silent after 90 s: two heartbeats, and time for one that is late.
     heartbeat_s: Annotated[int, Meta(ge=5, le=40)] = 30
@@ -104,6 +105,7 @@ class MqttSettings(Table, frozen=True):
     def __post_init__(self) -> None:
         """Refuse keys that do not go together."""
         require_tls_fits(self.url, self.ca, self.certificate, self.key)
+        require_second_fits(self.url, self.second_url)
 
 
 class HardwareSettings(Table, frozen=True):

@@ -411,6 +411,9 @@ def _examine_link(
         yield finding
         if finding.verdict == "failure":
             failed = finding.check
+    if isinstance(table, PostsSettings) and table.second_url is not None:
+        second = parse_mqtt_url(table.second_url)
+        yield from probe_network(second, _files(table), dated=dated, about=f"{name} 2")
     if failed is not None:
         yield from (left_after(check, failed, name) for check in behind)
     elif is_alone:

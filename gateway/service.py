@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.brokers import Brokers
 from gateway.control import Control, ControlError
 from gateway.core import (
     MCC_LINK,
@@ -178,7 +180,7 @@ class Service:
         self._writes = Writes(now.uptime_us)
         self._notifier = Notifier.from_environment()
         self._status_file = StatusFile.from_environment()
-        self._links = {
+        self._links: dict[str, Link | Brokers] = {
             POSTS_LINK: self._link(
                 POSTS_LINK,
                 settings.posts,
@@ -204,7 +206,7 @@ class Service:
         *,
         live: tuple[str, ...],
         kept: tuple[str, ...],
-    ) -> Link:
+    ) -> Link | Brokers:
         # Live echoes of our own documents come back without the retained flag; the core passes
         # over them.
         subscriptions = [
@@ -212,22 +214,31 @@ class Service:
             *(Subscription(topic, live_only=False) for topic in kept),
         ]
         tls = TlsFiles(settings.ca, settings.certificate, settings.key)
-        return Link(
-            name,
-            LinkSettings(
-                broker=parse_mqtt_url(settings.url),
-                # Both links may lead to one broker, where a client id can be there once only.
-                client_id=f"{self._settings.gateway_id}-{name}",
-                keepalive_s=settings.keepalive_s,
-                tls=tls,
-            ),
-            subscriptions=subscriptions,
-            will=self._will if name == MCC_LINK else _no_will,
-            deliver=lambda event, droppable: self._queue.offer(event, droppable=droppable),
-            manual=True,
-            synchronised=lambda: self._clock.now().synchronised,
-            may_speak=self._may_speak,
-        )
+        second = settings.second_url if isinstance(settings, PostsSettings) else None
+        urls = (settings.url, second)
+
+        def made(deliver: Callable[[object, bool], bool], number: int) -> Link:
+            return Link(
+                name,
+                LinkSettings(
+                    broker=parse_mqtt_url(urls[number] or settings.url),
+                    # Both links may lead to one broker, where a client id can be there once only.
+                    client_id=f"{self._settings.gateway_id}-{name}",
+                    keepalive_s=settings.keepalive_s,
+                    tls=tls,
+                ),
+                subscriptions=subscriptions,
+                will=self._will if name == MCC_LINK else _no_will,
+                deliver=deliver,
+                manual=True,
+                synchronised=lambda: self._clock.now().synchronised,
+                may_speak=self._may_speak,
+            )
+
+        def offer(event: object, droppable: bool) -> bool:
+            return self._queue.offer(event, droppable=droppable)
+
+        return made(offer, 0) if second is None else Brokers(name, made, offer)
 
     def _may_speak(self) -> bool:
         """Alone, always; one of two only while the other cannot have taken over."""

@@ -16,6 +16,7 @@ from process.settings import (
     LogSettings,
     MetricsSettings,
     MqttUrl,
+    require_second_fits,
     require_tls_fits,
 )
 from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN, Topics
@@ -48,6 +49,8 @@ class PostsSettings(Table, frozen=True):
     """
 
     url: MqttUrl
+    # A second one that posts may go to: the gateway listens and speaks on both.
+    second_url: MqttUrl | None = None
     keepalive_s: KeepaliveS = 20
     # Under the 200 s of UL and the 180 s of EN 50131 grade 3, and no less than four heartbeats of a
     # strict post.
@@ -62,6 +65,7 @@ class PostsSettings(Table, frozen=True):
     def __post_init__(self) -> None:
         """Refuse keys that do not go together."""
         require_tls_fits(self.url, self.ca, self.certificate, self.key)
+        require_second_fits(self.url, self.second_url)
 
 
 class MccSettings(Table, frozen=True):

@@ -55,6 +55,10 @@ SETUP_DEADLINE_S = 10.0  # from the TCP connection to the last SUBACK
 PUBACK_DEADLINE_S = 20.0
 STALL_S = 20.0
 STALL_PAUSE_S = 0.01
+# At the second broker the first is knocked at so often, times 0.75 to 1.25; we go back when it
+# opens.
+RETURN_S = 600.0
+KNOCK_TIMEOUT_S = 3.0
 MUTE_PAUSE_S = 0.1  # who may not speak asks so often whether he may again
 TURN_S = 1.0  # an idle link looks at its deadlines this often
 SILENT_THREAD_S = 120.0  # resolver and connect time-outs together stay below
@@ -102,12 +106,16 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
-    """Where to and as whom; `keepalive_s` is the MQTT keepalive."""
+    """Where to and as whom; `keepalive_s` is the MQTT keepalive.
+
+    `second`: a broker to go to while the first does not let us in, or does not hold us.
+    """
 
     broker: Broker
     client_id: str
     keepalive_s: int
     tls: TlsFiles | None = None
+    second: Broker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +199,8 @@ class Link:
     At most `receive_max` messages come in unacknowledged: the broker holds back the others.
     `may_speak()` is asked last before each connection and each publish: while it says no, the link
     makes no connection and what is to be published waits, as it does for a broker that is slow.
+    With a second broker attempts take turns, the first one's first; there is one session at a time.
+    At the second, `may_leave()` is asked before we go back to the first.
     While `synchronised()` says no, a broker's certificate is checked for its chain and its name,
     but not for its dates, and a log line says so: a machine without a clock must get through.
     """
@@ -210,6 +220,8 @@ class Link:
         pause_max_s: float = PAUSE_MAX_S,
         synchronised: Callable[[], bool] = lambda: True,
         may_speak: Callable[[], bool] = lambda: True,
+        may_leave: Callable[[], bool] = lambda: True,
+        return_s: float = RETURN_S,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -220,6 +232,10 @@ class Link:
         self.puback_deadline_s = puback_deadline_s
         self.synchronised = synchronised
         self.may_speak = may_speak
+        self.may_leave = may_leave
+        self._return_s = return_s
+        self._at_second = False
+        self._knock_at_s: float | None = None  # when to see whether the first broker is back
         self.receive_max = receive_max
         self.counts = LinkCounts()
         self.farewell: tuple[Will, ...] = ()
@@ -330,7 +346,8 @@ class Link:
     def tls_files(self) -> TlsFiles:
         """What the next attempt shows: our certificate, or in turn the one before it."""
         files = self.settings.tls or TlsFiles()
-        if self._failed % 2 == 0 or files.previous is None or not Path(files.previous).exists():
+        rounds = self._failed // (1 if self.settings.second is None else 2)
+        if rounds % 2 == 0 or files.previous is None or not Path(files.previous).exists():
             return files
         return TlsFiles(files.ca, files.previous)
 
@@ -366,6 +383,9 @@ class Link:
             return False
         self.turned_s = time.monotonic()
         session = _Session(self, new_id())
+        self._knock_at_s = None
+        if self._at_second:
+            self._knock_at_s = self.turned_s + self._return_s * random.uniform(0.75, 1.25)
         try:
             reason = session.run()
         except Exception as error:  # noqa: BLE001 - whatever it is, the post must get its link back
@@ -398,9 +418,37 @@ class Link:
             if self._kicked >= KICKED_MAX:
                 client_id = self.settings.client_id
                 reason = f"kicked off {self._kicked} times: does another device use {client_id}?"
+        held = session.up_at_s is not None and ended_s - session.up_at_s >= SETTLED_S
+        # The other one's turn, unless this one has held us: then again the first before the second.
+        self._at_second = self.settings.second is not None and not (held or self._at_second)
         is_in_doubt = self._kicked >= KICKED_MAX
         self._tell_down(LinkDown(self.name, session.connection, reason, is_in_doubt))
         return came_up
+
+    @property
+    def broker(self) -> Broker:
+        """Where this connection leads, or the next attempt."""
+        second = self.settings.second
+        return second if self._at_second and second is not None else self.settings.broker
+
+    def look_back(self, now_s: float) -> None:
+        """At the second broker: is it time to see whether the first is there again?"""
+        if self._knock_at_s is None or now_s < self._knock_at_s or self._up is None:
+            return
+        self._knock_at_s = now_s + self._return_s * random.uniform(0.75, 1.25)
+        knocking = threading.Thread(target=self._knock, args=(self._up,), daemon=True)
+        knocking.start()
+
+    def _knock(self, connection: str) -> None:
+        """Leave the second broker only for a first that opens: no lamp goes out for nothing."""
+        first = self.settings.broker
+        try:
+            socket.create_connection((first.host, first.port), KNOCK_TIMEOUT_S).close()
+        except OSError:
+            return
+        if self.may_leave() and self._up == connection:
+            self.drop_wanted = (connection, "the first broker is back")
+            self._wake()
 
     def _tell_down(self, event: LinkDown) -> None:
         """Nobody may go on believing in this connection: offered until it is taken."""
@@ -529,7 +577,7 @@ class _Session:
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_disconnect = self._on_disconnect
-        broker = settings.broker
+        broker = self._link.broker
         if broker.username is not None:
             client.username_pw_set(broker.username, broker.password)
         if broker.tls:
@@ -579,6 +627,7 @@ class _Session:
                 elif flags & ~select.POLLOUT:
                     readable = True
             link.turned_s = now_s = time.monotonic()
+            link.look_back(now_s)
             while readable:
                 client.loop_read()
                 # Paho gathers a packet of any size that a broker announces, up to 256 MiB.
@@ -693,7 +742,7 @@ class _Session:
 
     def _why_lost(self) -> str:
         reason = self._reason or LOST
-        if reason == LOST and self._link.settings.broker.tls and not self._accepted:
+        if reason == LOST and self._link.broker.tls and not self._accepted:
             # TLS 1.3 tells a client only after its handshake that it was not accepted, and that
             # may be as early as its first word is on the way.
             reason += " before a word: the broker may not accept our certificate"

@@ -214,6 +214,21 @@ def require_tls_fits(url: str, ca: str | None, certificate: str | None, key: str
         raise ValueError("certificate needs ca, the authority that the broker's comes from")
 
 
+def require_second_fits(url: str, second_url: str | None) -> None:
+    """For a table's `__post_init__`: a second broker that is no other, or not as safe.
+
+    Raises:
+        ValueError: saying so.
+    """
+    if second_url is None:
+        return
+    first, second = parse_mqtt_url(url), parse_mqtt_url(second_url)
+    if (first.host, first.port) == (second.host, second.port):
+        raise ValueError("second_url leads to the same broker as url")
+    if first.tls != second.tls:
+        raise ValueError("url and second_url must both begin with mqtts://, or neither")
+
+
 def unreadable_files(files: Mapping[str, str | None]) -> list[str]:
     """Files that are to be read, by their keys; a line for each that this user cannot read."""
     problems = []

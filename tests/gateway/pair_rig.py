@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ GATEWAY = "mlg-pair"
 NAMES = ("mlg-pair-a", "mlg-pair-b")
 WAIT_S = 30.0
 OFFER_AGAIN_S = 2.0
+OFFER_PAUSE_MAX_S = 30.0
 BEAT_S = 5.0
 
 SETTINGS = """
@@ -89,7 +91,9 @@ class Town:
     """Posts that call and a command centre that receipts, both in one client; and what it heard."""
 
     def __init__(self, port: int) -> None:
-        self.pending: dict[str, tuple[str, float]] = {}  # alarm -> post, when last offered (s)
+        # Alarm -> post, when it is offered again (s), and how long that pause is: it grows, as a
+        # post's does.
+        self.pending: dict[str, tuple[str, float, float]] = {}
         self.listed: dict[str, float] = {}  # alarm -> how long it took, seconds
         self.shown: Counter[str] = Counter()  # alarm -> documents of it
         self.journals: set[str] = set()
@@ -125,11 +129,12 @@ class Town:
         alarm_id = new_id()
         with self._lock:
             self._raised[alarm_id] = time.monotonic()
-            self._offer(alarm_id, post)
+            self._offer(alarm_id, post, OFFER_AGAIN_S)
         return alarm_id
 
-    def _offer(self, alarm_id: str, post: str) -> None:
-        self.pending[alarm_id] = (post, time.monotonic())
+    def _offer(self, alarm_id: str, post: str, pause_s: float) -> None:
+        pause_s *= random.uniform(0.75, 1.25)
+        self.pending[alarm_id] = (post, time.monotonic() + pause_s, pause_s)
         alarm = make_alarm(1_000_000, alarm_id, post=post)
         self._client.publish(TOPICS.post(post, "alarms"), encode(alarm), qos=1)
 
@@ -138,9 +143,9 @@ class Town:
         while not self._ending.wait(0.1):
             now_s = time.monotonic()
             with self._lock:
-                for alarm_id, (post, offered_s) in list(self.pending.items()):
-                    if now_s - offered_s >= OFFER_AGAIN_S:
-                        self._offer(alarm_id, post)
+                for alarm_id, (post, due_s, pause_s) in list(self.pending.items()):
+                    if now_s >= due_s:
+                        self._offer(alarm_id, post, min(2 * pause_s, OFFER_PAUSE_MAX_S))
             if now_s - beat_s >= BEAT_S:
                 beat_s = now_s
                 self._command(

@@ -53,12 +53,19 @@ class Owner:
         deliver: Callable[[object, bool], bool] | None = None,
         keepalive_s: int = 20,
         tls: TlsFiles | None = None,
+        second_url: str | None = None,
         **options: Any,
     ) -> None:
         self.queue = EventQueue(queue_limit, 2)
         self.link = Link(
             "posts",
-            LinkSettings(parse_mqtt_url(url), client_id, keepalive_s, tls),
+            LinkSettings(
+                parse_mqtt_url(url),
+                client_id,
+                keepalive_s,
+                tls,
+                None if second_url is None else parse_mqtt_url(second_url),
+            ),
             subscriptions=subscriptions,
             will=will,
             deliver=deliver or self.offer,
