@@ -107,7 +107,7 @@ def _run(chosen: list[Part], mosquitto: str, options: argparse.Namespace) -> Run
         load_after=os.getloadavg()[0],
         minutes=(time.monotonic() - until_s + WHOLE_S) / 60,
         scale="quick (figures for nobody)" if options.quick else "whole",
-        titles={part.name: part.title for part in chosen},
+        titles={part.name: part.title for part in PARTS},
         outcomes=outcomes,
         failed=failed,
     )

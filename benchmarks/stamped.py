@@ -41,7 +41,7 @@ class StampedPost(device.core.Post):
                     _presses.append({"closed_us": closed_us, "accepted_us": now.uptime_us})
                 case Log("alarm_raised", _, fields):
                     _alarms[fields["alarm_id"]] = {"accepted_us": now.uptime_us}
-                case Publish(message=Alarm(alarm_id=alarm_id)):
+                case Publish(message=Alarm(alarm_id=alarm_id, kind="panic")):
                     _alarms[alarm_id].setdefault("offered_us", now.uptime_us)
                 case _:
                     continue
