@@ -43,7 +43,7 @@ _MASKED = (
     *("getty@.service", "serial-getty@.service", "autovt@.service", "console-getty.service"),
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer"),
     *("e2scrub_all.timer", "e2scrub_reap.service", "NetworkManager-wait-online.service"),
-    *("systemd-rfkill.service", "systemd-rfkill.socket"),
+    *("systemd-rfkill.service", "systemd-rfkill.socket", "systemd-firstboot.service"),
 )
 _MADE = (
     "boot/firmware", "data", "var/lib/kentongan", "var/log/journal", "var/lib/systemd/timesync",
