@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
+import msgspec
 import paho.mqtt.client as mqtt
 import sqlalchemy as sa
 from paho.mqtt.enums import CallbackAPIVersion
@@ -113,6 +114,13 @@ class Town:
         self._client.on_connect = lambda client, *_: client.subscribe("kentongan/v1/#", qos=1)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
+        # Who speaks is heard by a client of its own, which no storm of documents keeps waiting.
+        self._watcher = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self._watcher.on_message = lambda _c, _u, one: self._watch(one.payload, one.retain)
+        presence = TOPICS.mcc("gateways", "+")
+        self._watcher.on_connect = lambda client, *_: client.subscribe(presence, qos=1)
+        self._watcher.connect("127.0.0.1", port)
+        self._watcher.loop_start()
         self._threads = [threading.Thread(target=one) for one in (self._hear, self._repeat)]
         for thread in self._threads:
             thread.start()
@@ -121,8 +129,9 @@ class Town:
         self._ending.set()
         for thread in self._threads:
             thread.join(WAIT_S)
-        self._client.disconnect()
-        self._client.loop_stop()
+        for client in (self._client, self._watcher):
+            client.disconnect()
+            client.loop_stop()
 
     def call(self, post: str) -> str:
         """A post raises an alarm, and offers it until it is listed."""
@@ -158,11 +167,11 @@ class Town:
     def _hear(self) -> None:
         while not self._ending.is_set():
             try:
-                topic, payload, retained = self._messages.get(timeout=0.1)
+                topic, payload, _ = self._messages.get(timeout=0.1)
             except Empty:
                 continue
             address = TOPICS.parse(topic)
-            if not payload or address.what not in ("state", "alarms", "gateways", "posts"):
+            if not payload or address.what not in ("state", "alarms", "posts"):
                 continue
             match decode_at(address, payload):
                 case PostState(alarms=alarms):
@@ -183,13 +192,17 @@ class Town:
                         )  # fmt: skip
                 case MccPost(post=post, connection="silent"):
                     self.silent.add(post)
-                case MccGateway(gateway=gateway, online=online) as said if not retained:
-                    if gateway != GATEWAY:
-                        self.members[gateway] = said
-                    elif online:
-                        self.spoke.put(time.monotonic())
                 case _:
                     pass
+
+    def _watch(self, payload: bytes | bytearray, retained: bool) -> None:
+        if not payload or retained:
+            return
+        said = msgspec.json.decode(payload, type=MccGateway)
+        if said.gateway != GATEWAY:
+            self.members[said.gateway] = said
+        elif said.online:
+            self.spoke.put(time.monotonic())
 
 
 def _now() -> str:
