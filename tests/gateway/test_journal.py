@@ -170,6 +170,32 @@ def test_an_older_record_of_an_alarm_is_replaced(place: Path | str) -> None:
     assert found.record.repeats == 3
 
 
+def test_a_self_test_that_is_over_is_deleted_with_its_history_before_anything_is_put(
+    place: Path | str,
+) -> None:
+    room = Room(place)
+    room.open()
+    over, other = record(some_id(0xA1)), record(some_id(0xA2))
+    room.commit(over, other)
+    room.event()
+    again = Put(over, True, history(None, over, AT))
+    room.journal.submit(Commit(7, (), (("selftest/post", "{}"),), deletes=(over.alarm_id,)))
+    room.journal.submit(Commit(8, (again,), deletes=(over.alarm_id, some_id(9))))
+    answered: list[int] = []
+    while len(answered) < 2:
+        event = room.event()
+        assert isinstance(event, Committed)
+        assert event.existing == ()
+        answered += event.tokens
+    for table in ("alarms", "history"):
+        query = f"SELECT count(*) FROM {table} WHERE alarm_id = '{over.alarm_id}'"
+        assert room.rows(query) == [(1,)]
+    room.close()
+    opened = Room(place).open()
+    assert {record.alarm_id for record in opened.records} == {over.alarm_id, other.alarm_id}
+    assert opened.meta["selftest/post"] == "{}"
+
+
 def test_only_live_records_are_loaded_and_the_others_are_found(place: Path | str) -> None:
     room = Room(place)
     room.open()
