@@ -77,6 +77,7 @@ FAULTS = {
     "button_stuck": ("button", "button_closed"),
     "button_wire_cut": ("button", "button_cut"),
     "button_wire_short": ("button", "button_short"),
+    "button_circuit_dead": ("button", "button_circuit_dead"),
     "button_worn": ("button", "button_worn"),
     "tamper": ("inputs", "lid_open"),
     "mains_lost": ("inputs", "mains_lost"),

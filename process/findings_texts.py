@@ -484,6 +484,13 @@ TEXTS: dict[str, Text] = {
         "cari kabel yang terjepit atau basah antara NO dan ground",
         "look for a squeezed or wet wire between NO and ground",
     ),
+    "button_circuit_dead": _text(
+        "failure",
+        "sirkuit mati: uji mandiri harian tidak melihat denyut uji baliknya",
+        "circuit dead: the daily self-test did not see the pulse of its loop-back",
+        "cek kabel dan terminal NO serta uji baliknya; satu tekanan berbunyi klik menghapusnya",
+        "look at the NO wire, its terminal and the loop-back; one press that clicks clears it",
+    ),
     "button_worn": _text(
         "warning",
         "aus: kontaknya bergetar; masih memanggil",

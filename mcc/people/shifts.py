@@ -25,7 +25,7 @@ SHIFT_MS_MAX = 16 * 3_600_000
 # What is listed in one hand-over; the rest is counted.
 ITEMS_MAX = 200
 # With one of these a post that is online does not see the next call (`device.core`'s words).
-DEAF_FAULTS = ("button_stuck", "button_wire_cut", "button_wire_short")
+DEAF_FAULTS = ("button_stuck", "button_wire_cut", "button_wire_short", "button_circuit_dead")
 # In a document as it is kept; inside of a text its quotation marks would be escaped.
 _DEAF = rf'"faults":\[[^]]*"({"|".join(DEAF_FAULTS)})"'
 _HOLDS = ("acknowledge", "dispatch", "take_over")

@@ -23,6 +23,7 @@ _STATES = {
     "button_stuck": _("button stuck"),
     "button_wire_cut": _("wire of the button cut"),
     "button_wire_short": _("wire of the button short-circuited"),
+    "button_circuit_dead": _("button's circuit dead"),
 }
 
 
