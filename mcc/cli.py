@@ -238,16 +238,22 @@ def _serve(options: argparse.Namespace) -> int:
 def _do(options: argparse.Namespace) -> int:
     from mcc.store import OutboxFull, Store, StoreUnavailable
 
+    if options.command == "card" and options.config is not None:
+        return _card(_find_in_site(options.config, options.id), as_json=options.json)
     try:
         path = options.store.expanduser()
     except RuntimeError as error:
         raise _Wrong(f"--store {options.store}: {error}") from None
     try:
+        # What only reads a store, or names an alarm in it, makes none: a mistyped path would be
+        # an empty command centre that looks well.
+        if not path.exists() and (options.command in ("list", "card") or "id" in options):
+            raise _Wrong(
+                f"{path}: there is no store; --store names another, `kentongan-mcc watch` makes one"
+            )
         if options.command == "list":
             with Store(path, replaces=False) as store:
                 return _list(store, as_json=options.json)
-        if options.command == "card" and options.config is not None:
-            return _card(_find_in_site(options.config, options.id), as_json=options.json)
         if options.command == "card":
             with Store(path, replaces=False) as store:
                 return _card(_find(store, options.id), as_json=options.json)

@@ -454,9 +454,23 @@ def test_list_shows_open_and_closed_alarms_for_people(store: Path) -> None:
 
 
 def test_the_default_store_lies_in_the_state_directory(tmp_path: Path) -> None:
+    (tmp_path / "kentongan").mkdir()
+    with Store(tmp_path / "kentongan" / "kentongan-mcc.db"):
+        pass
     code, _, err = outcome("list", XDG_STATE_HOME=str(tmp_path))
     assert code == 0
     assert f"no alarm in {tmp_path}/kentongan/kentongan-mcc.db" in err
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["card", "aaaa"], ["acknowledge", "aaaa", "--operator", "sari"]]
+)
+def test_a_mistyped_store_is_said_and_none_is_made(tmp_path: Path, command: list[str]) -> None:
+    mistyped = tmp_path / "kentongan-mc.db"
+    code, _, err = outcome(*command, "--store", str(mistyped))
+    assert code == 2
+    assert f"{mistyped}: there is no store" in err
+    assert not mistyped.exists()
 
 
 def test_a_missing_extra_is_named(store: Path, tmp_path: Path) -> None:
