@@ -1,16 +1,21 @@
-"""`kentongan-mcc backup` and `restore`: the whole database into one file, and back.
+"""`kentongan-mcc backup` and `restore`: the database and the photos into one file, and back.
 
-A restored database gets a new `store_id`, so that the gateways tell it again what it has missed,
-and everybody has to log in again. The photos of posts are files of their own and not in it.
+The file is a tar: `database` (a copy of the SQLite file, or what `pg_dump` wrote) and `photos/…`. A
+restored database gets a new `store_id`, so that the gateways tell it again what it has missed, and
+everybody has to log in again. Photos that are there are left as they are: a name is a photo's for
+ever.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
+import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +26,10 @@ from process.log import masked
 from protocol.values import new_id
 
 BUSY_TIMEOUT_S = 5.0
+_DATABASE = "database"
+_PHOTOS = "photos/"
+# What this site names its photos; a backup that came from elsewhere writes to no other place.
+_PHOTO = re.compile(r"photos/(?:[a-z0-9_-]{1,64}/){0,4}[A-Za-z0-9_-]{1,64}\.(?:jpg|png)")
 # Sessions and screens of a time that is over.
 _OVER = ("DELETE FROM django_session", "DELETE FROM people_screen")
 
@@ -38,21 +47,35 @@ def backup(settings: MccFile, target: Path) -> None:
     if target.exists():
         raise BackupError(f"{target}: there is such a file already; a backup overwrites nothing")
     part = target.with_name(target.name + ".part")
+    database = target.with_name(target.name + ".database.part")
     try:
-        part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        for made in (part, database):
+            made.unlink(missing_ok=True)
+            os.close(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         if settings.database.file is not None:
-            _copy(_present(settings.database.file), part)
+            _copy(_present(settings.database.file), database)
         else:
-            _postgresql(settings.database, "pg_dump", "--format=custom", "--file", str(part))
+            _postgresql(settings.database, "pg_dump", "--format=custom", "--file", str(database))
+        with tarfile.open(part, "w") as tar:
+            tar.add(database, _DATABASE)
+            _add_photos(tar, settings.photos)
         _sync(part)
         part.rename(target)
         _sync(target.parent)
     except OSError as error:
         raise BackupError(f"{error.filename or target}: {error.strerror or error}") from None
     finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+        for made in (part, database):
+            with contextlib.suppress(OSError):
+                made.unlink(missing_ok=True)
+
+
+def _add_photos(tar: tarfile.TarFile, photos: Path) -> None:
+    # After the database: it names no photo that has not been written.
+    for path in sorted(one for one in photos.rglob("*") if one.is_file()):
+        # One that was replaced just now is gone, and nobody misses it.
+        with contextlib.suppress(FileNotFoundError):
+            tar.add(path, _PHOTOS + path.relative_to(photos).as_posix())
 
 
 def restore(settings: MccFile, source: Path) -> str:
@@ -69,15 +92,69 @@ def restore(settings: MccFile, source: Path) -> str:
     try:
         if not lock.take():
             raise BackupError("an ingest runs on this database: stop it and the site first")
-        if settings.database.file is not None:
-            return _restore_file(source, settings.database.file)
-        return _restore_server(source, settings.database)
+        with tempfile.TemporaryDirectory(
+            prefix="restore-", dir=settings.state_directory
+        ) as directory:
+            database, photos = _unpacked(source, Path(directory))
+            if settings.database.file is not None:
+                became = _restore_file(database, settings.database.file)
+            else:
+                became = _restore_server(database, settings.database)
+            put = _put_photos(photos, settings.photos)
+        return f"{became}; {put} photos put back"
     except StoreUnavailable as error:
         raise BackupError(str(error)) from None
     except OSError as error:
         raise BackupError(f"{error.filename or source}: {error.strerror or error}") from None
     finally:
         lock.give_back()
+
+
+def _unpacked(source: Path, directory: Path) -> tuple[Path, list[tuple[Path, str]]]:
+    """The database of a backup, and its photos with the names that they are to get.
+
+    A file that is no tar is taken for a database by itself: so were backups written once.
+    """
+    if not tarfile.is_tarfile(source):
+        return source, []
+    database, photos = directory / _DATABASE, []
+    try:
+        with tarfile.open(source, "r:") as tar:
+            for number, member in enumerate(tar):
+                if not member.isfile() or not (
+                    member.name == _DATABASE or _PHOTO.fullmatch(member.name)
+                ):
+                    raise BackupError(f"{source} is no backup: it holds {member.name!r}")
+                is_photo = member.name != _DATABASE
+                to = directory / f"photo-{number}" if is_photo else database
+                read = tar.extractfile(member)
+                if read is None:
+                    raise BackupError(f"{source} is damaged: {member.name}")
+                with read, to.open("wb") as file:
+                    shutil.copyfileobj(read, file)
+                if is_photo:
+                    photos.append((to, member.name.removeprefix(_PHOTOS)))
+    except tarfile.TarError as error:
+        raise BackupError(f"{source} is damaged: {error}") from None
+    if not database.is_file():
+        raise BackupError(f"{source} is no backup: there is no database in it")
+    return database, photos
+
+
+def _put_photos(photos: list[tuple[Path, str]], target: Path) -> int:
+    """Move what is missing to its place, for its owner alone; how many were."""
+    put = 0
+    for path, name in photos:
+        to = target / name
+        if to.exists():
+            continue
+        to.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.chmod(0o600)
+        _sync(path)
+        path.rename(to)
+        _sync(to.parent)
+        put += 1
+    return put
 
 
 # --- SQLite -------------------------------------------------------------------------------------

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import select
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -256,6 +258,40 @@ def test_a_backup_is_whole_for_its_owner_alone_and_overwrites_nothing(
                     stdin=PASSWORD.encode()), 0)  # fmt: skip
     with pytest.raises(Exception, match="only ever added to"):
         Entry.objects.update(operator="somebody else")
+
+
+def test_photos_are_in_a_backup_and_come_back_where_they_are_missing(tmp_path: Path) -> None:
+    centre = Centre(tmp_path, NOBODY)
+    centre.set_up()
+    with sqlite3.connect(tmp_path / "site.db") as sql:
+        sql.execute("INSERT INTO cases_store VALUES (1, 'x', 5, '')")
+    sql.close()
+    posts = tmp_path / "photos" / "posts"
+    posts.mkdir()
+    (posts / f"{1:032x}.jpg").write_bytes(b"gate")
+    (posts / f"{2:032x}.jpg").write_bytes(b"lamp")
+    said(centre.run("backup", str(tmp_path / "backup")), 0)
+    (posts / f"{1:032x}.jpg").unlink()
+    (posts / f"{3:032x}.jpg").write_bytes(b"newer")
+    assert "1 photos put back" in said(centre.run("restore", str(tmp_path / "backup")), 0)
+    assert [one.read_bytes() for one in sorted(posts.iterdir())] == [b"gate", b"lamp", b"newer"]
+    assert (posts / f"{1:032x}.jpg").stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob("restore-*"))
+
+
+@pytest.mark.parametrize(
+    "name", ["photos/../../mcc.secret", "/etc/passwd", "photos/posts/x.html", "other"]
+)
+def test_a_backup_that_would_write_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    centre = Centre(tmp_path, NOBODY)
+    centre.set_up()
+    secret = (tmp_path / "mcc.secret").read_text()
+    with tarfile.open(tmp_path / "forged", "w") as tar:
+        member = tarfile.TarInfo(name)
+        member.size = 4
+        tar.addfile(member, io.BytesIO(b"mine"))
+    assert "is no backup" in said(centre.run("restore", str(tmp_path / "forged")), 2)
+    assert (tmp_path / "mcc.secret").read_text() == secret
 
 
 def test_each_restored_copy_has_an_id_of_its_own(
