@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
@@ -19,6 +20,8 @@ from mcc.cases.models import Alarm, Entry, PostDocument
 from mcc.people.models import Shift, User
 from mcc.people.roles import ACTIONS, OWN_AREA_ONLY
 from mcc.registers.models import Post
+from protocol.messages import MccPost
+from protocol.values import wall_ms
 
 # A shift that was begun so long ago has been forgotten and counts as ended.
 SHIFT_MS_MAX = 16 * 3_600_000
@@ -180,13 +183,18 @@ def _posts(at_most: int) -> list[Item]:
             key=row.post,
             post=row.post,
             post_name=names.get(row.post, row.post),
-            since_ms=None,
+            since_ms=_last_heard_ms(row),
             state=_why_unwell(row),
             holder_id=holders[row.post].user_id if row.post in holders else None,
             holder=holders[row.post].operator if row.post in holders else None,
         )
         for row in rows
     ]
+
+
+def _last_heard_ms(row: PostDocument) -> int | None:
+    said = msgspec.json.decode(row.body, type=MccPost)
+    return wall_ms(said.last_seen) if said.last_seen and row.connection != "online" else None
 
 
 def _why_unwell(row: PostDocument) -> str:
