@@ -121,17 +121,49 @@ def test_of_two_operators_one_acknowledges_and_the_other_reads_who_did(ground: G
     assert {one.operator for one in orders if one.action == "acknowledge"} == {winner}
 
 
-def test_a_repeat_rings_again_after_silence_and_silence_answers_nothing(ground: Ground) -> None:
+# Notes what the page lets the audio engine do: each voice with its wave and pitch, each end.
+EAR = """
+window.played = [];
+const start = OscillatorNode.prototype.start, stop = OscillatorNode.prototype.stop;
+OscillatorNode.prototype.start = function (at) {
+  window.played.push(['start', this.type, Math.round(this.frequency.value)]);
+  return start.call(this, at);
+};
+OscillatorNode.prototype.stop = function (at) {
+  if (at === undefined) window.played.push(['stop', this.type, Math.round(this.frequency.value)]);
+  return stop.call(this, at);
+};
+"""
+CALL, KNOCK, NIGHT_TONE = ["square", 740], ["triangle", 1319], ["sawtooth", 980]
+
+
+def test_a_call_a_repeat_and_silence_sound_different_and_silence_answers_nothing(
+    ground: Ground,
+) -> None:
     page = ground.page()
+
+    def heard(what: str) -> list[list[object]]:
+        played: list[list[object]] = page.evaluate("window.played.splice(0)")
+        return [voice for did, *voice in played if did == what]
+
+    page.evaluate(EAR)
     page.keyboard.press("b")
     expect(page.locator(".sound-off")).to_have_count(0)
     alarm = ground.alarm()
     expect(page.locator("#map .mark.calling")).to_have_count(1)
+    voices = heard("start")
+    assert CALL in voices
+    assert KNOCK not in voices
     page.keyboard.press("s")
     expect(page.locator("#said")).to_contain_text("NOT acknowledged")
     expect(page.locator("#map .mark.calling")).to_have_count(1)
+    assert CALL in heard("stop")
     ground.double._put(alarm, repeats=1)
     expect(page.locator("#alarms .more")).to_contain_text("repeated 1 time")
+    # Five knocks of the drum, and the tone that was silenced.
+    voices = heard("start")
+    assert voices.count(KNOCK) == 5
+    assert CALL in voices or NIGHT_TONE in voices
     assert "acknowledge" not in [
         one.action for one in ground.double.commands if one.alarm_id == alarm.alarm_id
     ]

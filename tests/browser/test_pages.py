@@ -122,3 +122,28 @@ def test_axe_finds_nothing_serious_where_something_was_refused(
     expect(wrong.locator("a[href='/login/']")).to_be_visible()
     found += serious(wrong)
     assert found == []
+
+
+@pytest.mark.parametrize(("language", "scheme"), LOOKS)
+def test_axe_finds_nothing_serious_in_an_import_and_where_a_token_is_shown(
+    ground: Ground, language: str, scheme: Scheme
+) -> None:
+    page = browser_of(ground, "rini", language, scheme).new_page()
+    head = "post_id,name,rw\n"
+    for content, shown in (
+        (f"{head}mlg-klojen-kasin-rw09,Pos Kasin RW 09,09\n", "[name=put_in]"),
+        (f"{head}NOT AN ID,,09\n", ".errorlist li"),
+    ):
+        page.goto(f"{ground.address}/admin/registers/post/import/")
+        sheet = {"name": "posts.csv", "mimeType": "text/csv", "buffer": content.encode()}
+        page.set_input_files("#file", sheet)  # type: ignore[arg-type]
+        page.locator("#content form button").last.click()
+        expect(page.locator(shown).first).to_be_visible()
+        assert serious(page) == []
+    page = browser_of(ground, "wati", language, scheme).new_page()
+    page.goto(f"{ground.address}/admin/api/token/add/")
+    page.fill("[name=name]", f"of the test in {language}")
+    page.select_option("[name=user]", index=1)
+    page.click("[name=_save]")
+    expect(page.locator(".messagelist .warning")).to_be_visible()
+    assert serious(page) == []

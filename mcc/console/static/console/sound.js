@@ -57,16 +57,17 @@ export class Sound {
     this.playing = { tone: audible, stop: () => (voice.stop(), pace.stop(), volume.disconnect()) };
   }
 
-  // A short mark that needs no answer: a test, a cancel request, a new fault, the start of a shift.
+  // A short mark, over whatever tone there is: a call was repeated (the drum's beat: five knocks on
+  // one note), a test, a new fault, the start of a shift.
   chime(kind) {
     if (!this.isRunning || !this.hasTurn) return;
-    const notes = { test: [523, 659], fault: [330, 262], cancel: [659, 523, 659], hello: [523, 659, 784] }[kind];
+    const notes = { repeat: [1319, 1319, 1319, 1319, 1319], test: [523, 659], fault: [330, 262], hello: [523, 659, 784] }[kind];
     const start = this.context.currentTime;
     notes.forEach((hertz, n) => {
       const [voice, volume] = [this.context.createOscillator(), this.context.createGain()];
-      voice.type = "sine";
+      voice.type = kind === "repeat" ? "triangle" : "sine";
       voice.frequency.value = hertz;
-      volume.gain.setValueAtTime(0.25, start + n * 0.18);
+      volume.gain.setValueAtTime(kind === "repeat" ? 0.5 : 0.25, start + n * 0.18);
       volume.gain.exponentialRampToValueAtTime(0.001, start + n * 0.18 + 0.17);
       voice.connect(volume).connect(this.context.destination);
       voice.start(start + n * 0.18);
