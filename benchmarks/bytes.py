@@ -40,7 +40,8 @@ MB = 1_000_000
 SETTINGS = (
     ("default", 30, 20, 90),
     ("strict", 5, 20, 20),
-    ("thrifty", 40, 60, 90),
+    ("no pings", 40, 60, 90),
+    ("thrifty", 80, 120, 180),
 )
 
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from process.settings import FilePath, LogSettings, MqttUrl, require_second_fits, require_tls_fits
+from protocol.messages import HEARTBEAT_S_MAX
 from protocol.topics import DEFAULT_ROOT, ROOT_PATTERN
 from protocol.values import Latitude, Longitude, PostId
 
@@ -96,7 +97,8 @@ class MqttSettings(Table, frozen=True):
     second_url: MqttUrl | None = None
     keepalive_s: Annotated[int, Meta(ge=5, le=600)] = 20
     # The gateway calls a post silent after 90 s: two heartbeats, and time for one that is late.
-    heartbeat_s: Annotated[int, Meta(ge=5, le=40)] = 30
+    # Over 40 only where the gateway waits longer: its silent_after_s at two heartbeats and 10 s.
+    heartbeat_s: Annotated[int, Meta(ge=5, le=HEARTBEAT_S_MAX)] = 30
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT
     ca: FilePath | None = None
     certificate: FilePath | None = None

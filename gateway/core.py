@@ -74,6 +74,9 @@ DAY_US = 86_400 * SECOND_US
 
 # Longer than this late at its own deadlines, the gateway did not run, and heard nobody meanwhile.
 STALLED_US = 5 * SECOND_US
+# What a window needs: two heartbeats, and time for one that is late.
+HEARTBEATS_IN_WINDOW = 2
+LATE_S = 10
 STALL_SHOWN_US = 60 * SECOND_US
 MCC_BEATS_WITHIN_US = 25 * SECOND_US  # it beats every 10 s
 ANSWER_EXPIRY_S = 30
@@ -1615,6 +1618,7 @@ class Gateway:
         for held in health.alarms:
             self._note_read(post, held)
         self._claims(post, health.location)
+        self._pace(post, health.heartbeat_s)
         self._alive(post, faults=health.faults)
         told = set(post.confirmed(health))
         if health.sounded is not None and self._is_of(post, health.sounded.alarm_id):
@@ -1626,6 +1630,15 @@ class Gateway:
             self._selftest_reported(post, health.selftest)
         if not post.has_read(health) or self._is_to_be_reminded(post):
             self._say_again(Address("posts", "state", post.post), post.said_us)
+
+    def _pace(self, post: Post, heartbeat_s: int | None) -> None:
+        """A heartbeat that this window does not allow is a fault before it is a false silence."""
+        needed_s = 0 if heartbeat_s is None else HEARTBEATS_IN_WINDOW * heartbeat_s + LATE_S
+        is_too_slow = needed_s > self._settings.silent_after_s
+        if is_too_slow != post.is_too_slow:
+            post.is_too_slow = is_too_slow
+            self._log("heartbeat_too_slow", level="warning", post=post.post, present=is_too_slow)
+            self._show_faults(post)
 
     def _claims(self, post: Post, location: Location | None) -> None:
         """Where the post's own settings say that it hangs; a GPS fix says nothing about them."""

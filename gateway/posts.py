@@ -73,6 +73,7 @@ class Post:
     maintained: Maintained | None = None  # by the register, perhaps over by now
     maintained_until_us: int | None = None  # while it lasts
     flooding: bool = False
+    is_too_slow: bool = False  # its heartbeat, for this gateway's window
     last_seen_ms: int | None = None
     shown_last_seen: str | None = None
     silent_since: str | None = None  # before this gateway's start, by the document of the last run
@@ -138,6 +139,7 @@ class Post:
         own = (
             ("flooding", self.flooding),
             ("place_differs", self.misplaced),
+            ("heartbeat_too_slow", self.is_too_slow),
             ("firmware_old", is_older(self.firmware, self.wanted_firmware)),
         )
         tested = fault_of(self.selftest)

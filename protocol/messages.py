@@ -46,6 +46,8 @@ GROUPS_MAX = 8
 # Alarms in one heartbeat or state document: the 16 unresolved that a post holds at most, and 4 that
 # are over and not yet confirmed. More would not fit the 4 KiB of a heartbeat.
 HELD_MAX = 20
+# Two of these and 10 s are under the 180 s of EN 50131 grade 3, the longest window of a gateway.
+HEARTBEAT_S_MAX = 80
 
 # How far the button's circuit was exercised by a self-test. `looped`: a pulse of the loop-back was
 # seen on the button's line; `levels`: both contacts stand as at rest; `unproven`: this wiring has
@@ -195,7 +197,8 @@ class Health(Message, frozen=True):
     """posts/{post}/health: heartbeat `n` of this connection.
 
     `sounded` is the latest acknowledgement that the post made heard, `selftest` the end of its
-    latest self-test; each is said until it is answered.
+    latest self-test; each is said until it is answered. `heartbeat_s`: the pause to the next one,
+    said where it is over 40.
     """
 
     post: PostId
@@ -213,6 +216,7 @@ class Health(Message, frozen=True):
     temperature_c: Annotated[float, Meta(ge=-80.0, le=200.0)] | None = None
     voltage_v: Annotated[float, Meta(ge=0.0, le=60.0)] | None = None
     disk_free_mb: Annotated[int, Meta(ge=0, le=2**40)] | None = None
+    heartbeat_s: Annotated[int, Meta(ge=1, le=HEARTBEAT_S_MAX)] | None = None
 
 
 class Answer(Message, frozen=True):

@@ -115,7 +115,7 @@ def test_check_prints_what_would_run() -> None:
         (GOOD + "[button]\npresses = 9\nwindow_s = 1\n", "[button]: 9 presses do not fit"),
         (GOOD + '[store]\npath = "/tmp/a\\u0000b"\n', "without control characters"),
         (GOOD.replace("[hardware]", 'ca = "/x"\n[hardware]'), "[mqtt]: ca would not be used"),
-        (GOOD.replace("[hardware]", "heartbeat_s = 41\n[hardware]"), "from 5 to 40"),
+        (GOOD.replace("[hardware]", "heartbeat_s = 81\n[hardware]"), "from 5 to 80"),
         (
             GOOD.replace("mqtt://", "mqtts://").replace("[hardware]", 'key = "/x"\n[hardware]'),
             "[mqtt]: key needs certificate",

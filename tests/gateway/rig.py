@@ -274,6 +274,7 @@ class Rig:
         connection: str = some_id(0xC1),
         faults: tuple[str, ...] = (),
         selftest: SelftestReport | None = None,
+        pause_s: int | None = None,
     ) -> None:
         """A post's heartbeat with the alarms that it holds."""
         health = Health(
@@ -286,6 +287,7 @@ class Rig:
             uptime_ms=self.at_us // 1000,
             alarms=held,
             faults=faults,
+            heartbeat_s=pause_s,
             selftest=selftest,
         )
         self.hear(health, Address("posts", "health", post))

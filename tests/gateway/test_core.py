@@ -22,6 +22,7 @@ from gateway.core import (
 )
 from process.core import Acknowledge, Drop, LinkUp, Publish
 from protocol.messages import (
+    HEARTBEAT_S_MAX,
     HELD_MAX,
     Answer,
     MccAlarm,
@@ -1311,3 +1312,29 @@ def test_a_silent_gateway_never_sounds() -> None:
     rig.command("acknowledge")
     assert rig.sounds == []
     assert rig.logged("alarm_escalated")
+
+
+def test_a_heartbeat_too_slow_for_the_window_is_a_fault_of_its_own_and_no_silence() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.heartbeat(pause_s=HEARTBEAT_S_MAX)
+    assert rig.post_document().faults == ("heartbeat_too_slow",)
+    rig.advance(HEARTBEAT_S_MAX)
+    rig.heartbeat(pause_s=HEARTBEAT_S_MAX)
+    assert rig.post_document().connection == "online"
+    rig.heartbeat(pause_s=None)
+    assert rig.post_document().faults == ()
+
+
+def test_a_gateway_of_thrifty_posts_waits_for_two_of_their_heartbeats() -> None:
+    rig = Rig()
+    rig.settings = rig.settings.__class__("mlg", silent_after_s=180)
+    rig.restart()
+    rig.connect()
+    for _ in range(3):
+        rig.heartbeat(pause_s=HEARTBEAT_S_MAX)
+        rig.advance(2 * HEARTBEAT_S_MAX)  # one is lost
+        assert rig.post_document().connection == "online"
+    assert rig.post_document().faults == ()
+    rig.advance(20)
+    assert rig.post_document().connection == "silent"

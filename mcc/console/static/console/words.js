@@ -77,6 +77,7 @@ export function faultWord(name) {
     firmware_old: gettext("firmware out of date"),
     silent: gettext("silent"),
     flooding: gettext("the post sends far too much"),
+    heartbeat_too_slow: gettext("heartbeat slower than its gateway allows"),
     place_differs: gettext("the post says that it hangs elsewhere"),
     gateway_silent: gettext("GATEWAY NOT HEARD: its posts cannot call"),
     stalled: gettext("did not run for a while"),
