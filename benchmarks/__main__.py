@@ -46,7 +46,7 @@ class Part:
 
 PARTS = (
     Part("press", "Accepted press to command centre", 210),
-    Part("peers", "Press to publish, and a broker that dies, beside mqtt-io", 100),
+    Part("peers", "Press to publish, and a broker that dies, beside mqtt-io", 140),
     Part("kept", "A hundred acknowledged alarms, then SIGKILL", 70),
     Part("intake", "Alarms a second, and a storm", 90),
     Part("supervision", "Supervision of many posts", 270),

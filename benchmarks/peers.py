@@ -29,11 +29,12 @@ from protocol.topics import Topics
 MQTT_IO = "mqtt-io 2.7.0"
 POSTS = tuple(f"peer-{number}" for number in range(1, 6))
 ALARMS = 60
-PRESSES = 300
+PRESSES = 200
+MEASURING_S = 40.0
 PIN = 17
 PAUSE_S = 0.06  # longer than the 20 ms that a contact stays closed
 PRESSES_AT_DEAD = 5
-BACK_WAIT_S = 25.0
+BACK_WAIT_S = 20.0
 READY_S = 20.0
 CONFIG = """\
 mqtt: {{host: 127.0.0.1, port: {port}, user: "", password: "", topic_prefix: mqttio}}
@@ -100,7 +101,7 @@ def part(setting: Setting) -> Outcome:
             ending.callback(peer.kill)
             peer.until_it_publishes(watcher)
             peer.press(setting.sized(PRESSES, 20), watcher)
-        path.measure(setting.sized(ALARMS, 5), setting.say)
+        path.measure(setting.sized(ALARMS, 5), setting.say, MEASURING_S)
         path.stop_floor()
         setting.say("the broker dies")
         before_peer, before_ours = len(watcher.edges_us), len(watcher.at_mcc)
