@@ -281,6 +281,33 @@ def test_keys_alone_reach_everything_and_the_overlay_lists_them(ground: Ground) 
     expect(page.locator("#case")).to_be_hidden()
 
 
+def test_a_fault_is_seen_and_shelved_by_keys_and_stands_in_the_history_when_it_is_over(
+    ground: Ground,
+) -> None:
+    page, post = ground.page(), f"mlg-klojen-{uuid.uuid4().hex[:8]}"
+    ground.double.say(post_document(post=post, name="Pos Kauman", faults=("button_wire_cut",)))
+    fault = page.locator("#faults .fault", has_text="Pos Kauman")
+    expect(fault).to_have_count(1)
+    page.keyboard.press("f")
+    fault.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#case h2")).to_have_text("Pos Kauman: wire of the button cut")
+    page.keyboard.press("k")
+    expect(fault).to_contain_text("seen by Sari")
+    page.keyboard.press("v")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Teknisi di jalan")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(fault).to_contain_text("Teknisi di jalan")
+    ground.double.say(post_document(post=post, name="Pos Kauman"))
+    expect(fault).to_have_count(0)
+    page.fill("#find", post)
+    page.keyboard.press("Enter")
+    expect(page.locator("#case .history")).to_contain_text("wire of the button cut")
+
+
 def test_posts_that_call_near_each_other_stand_together(ground: Ground) -> None:
     page = ground.page()
     ground.alarm(POSTS[1][0])
