@@ -8,7 +8,7 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults simulate soak test test-systemd lint fuzz schemas openapi drawings doctor-pages sbom bench clean packages image image-packages image-test vendor words screenshots
+.PHONY: help demo faults simulate pypy soak test test-systemd lint fuzz schemas openapi drawings doctor-pages sbom bench clean packages image image-packages image-test vendor words screenshots
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,11 +61,20 @@ faults: packages $(VENV)/dev.stamp ## the fault table on real processes, 200 kil
 soak: packages $(VENV)/dev.stamp ## the same for hours: 4,000 kills
 	KENTONGAN_FAULT_SCALE=400 KENTONGAN_FAULT_KILLS=4000 $(ROWS)
 
-# SEED=N replays that one, with its whole trace.
+# SEED=N replays that one, with its whole trace. `make pypy` before it, and it runs on that; PYPY= for CPython all the same.
 SEEDS ?= 10000
 FIRST ?= 1
+PYPY ?= $(wildcard build/pypy/bin/pypy)
 simulate: $(VENV)/dev.stamp ## days under every fault: SEEDS=10000 of them from FIRST=1, or one SEED=N
-	@$(BIN)/python -m simulation $(if $(SEED),--seed $(SEED) --trace,--seeds $(SEEDS) --first $(FIRST))
+	@$(if $(PYPY),PYTHONPATH=$$(echo $(VENV)/lib/python3*/site-packages) PYPY_GC_NURSERY=32M $(PYPY),$(BIN)/python) \
+	-m simulation $(if $(SEED),--seed $(SEED) --trace,--seeds $(SEEDS) --first $(FIRST))
+
+# PyPy for Python 3.11 is not in Debian 12: it comes with its libraries from Debian 13, and nothing of the machine changes.
+pypy: packages ## fetch PyPy into build/pypy, which make simulate then runs on (root)
+	rm -rf build/pypy && mkdir -p build
+	mmdebstrap --quiet --variant=extract --include=pypy3 trixie build/pypy
+	printf '#!/bin/sh\nroot=$$(cd "$$(dirname "$$0")/../usr" && pwd)\nfor libraries in "$$root"/lib/*-linux-gnu*; do :; done\nexec "$$libraries"/ld-linux-*.so.* --library-path "$$libraries" "$$root/bin/pypy3.11" "$$@"\n' > build/pypy/pypy
+	rm -rf build/pypy/bin && mkdir build/pypy/bin && mv build/pypy/pypy build/pypy/bin/pypy && chmod +x build/pypy/bin/pypy
 
 schemas: $(VENV)/dev.stamp ## write docs/protocol/ from the code
 	$(BIN)/python -m protocol.schema docs/protocol

@@ -124,13 +124,16 @@ def outcomes(seeds: range) -> Iterator[Outcome]:
 
 def _no_garbage() -> None:
     # A world is one great cycle that is dropped as a whole; looking for smaller ones costs a fifth.
-    gc.freeze()
-    gc.disable()
+    # (PyPy looks for the young ones alone.)
+    if sys.implementation.name == "cpython":
+        gc.freeze()
+        gc.disable()
 
 
 def _quietly(seed: int) -> Outcome:
     outcome = run_seed(seed, trace_lines_max=LINES_SHOWN)
-    gc.collect()
+    if sys.implementation.name == "cpython":
+        gc.collect()
     return outcome
 
 
