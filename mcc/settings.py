@@ -237,6 +237,31 @@ class PeopleSettings(Table, frozen=True):
         return self.phone_hours if role == "picket" else self.office_hours
 
 
+class CommunitySettings(Table, frozen=True):
+    """[community]: what the public reads, posters, false alarms, help across a border.
+
+    `public_url`: the address that stands on posters. `practice_day`: in words, for posts without a
+    planned drill. `review_after` false alarms within `review_months` want somebody's decision.
+    `border_m`: so near to its own area a unit sees a neighbour's open case.
+    """
+
+    public_url: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^https?://[^\s\x00-\x1f\"'<>;?#]+\Z",
+                max_length=200,
+                description="http(s):// and a host, such as https://kentongan.example.org",
+            ),
+        ]
+        | None
+    ) = None
+    practice_day: Annotated[str, Meta(max_length=80, pattern=r"^[^\x00-\x1f]*\Z")] = ""
+    review_after: Annotated[int, Meta(ge=1, le=100)] = 2
+    review_months: Annotated[int, Meta(ge=1, le=60)] = 12
+    border_m: Annotated[int, Meta(ge=0, le=20_000)] = 500
+
+
 class MccFile(Table, frozen=True):
     """The whole file. `state_directory` holds the site's secret and the photos of posts."""
 
@@ -250,6 +275,7 @@ class MccFile(Table, frozen=True):
     people: PeopleSettings = PeopleSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    community: CommunitySettings = CommunitySettings()
     state_directory: FilePath = "/var/lib/kentongan"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT
 

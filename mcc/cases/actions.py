@@ -22,6 +22,7 @@ from mcc.cases import faults
 from mcc.cases.changes import Changes, changes
 from mcc.cases.lives import SHELF_HOURS_MAX, Life
 from mcc.cases.models import Alarm, Command, Entry, FaultLife, PostDocument
+from mcc.cases.neighbours import is_asked, neighbouring_posts
 from mcc.core import COMMANDS_MAX
 from mcc.people.models import User
 from mcc.people.roles import OWN_AREA_ONLY, Action, OnFault, Order, Window
@@ -41,8 +42,21 @@ _ORDERS = frozenset(get_args(Order))
 _WINDOWS = frozenset(get_args(Window))
 _ON_FAULTS = frozenset(get_args(OnFault))
 # What says nothing without an alarm, and what says nothing without words.
-_ON_ALARMS = _ORDERS | {"on_the_way", "on_scene", "correction"}
-_WITH_WORDS = frozenset(("correction", "note"))
+_ON_ALARMS = _ORDERS | {
+    "on_the_way",
+    "on_scene",
+    "correction",
+    "message",
+    "ask_assist",
+    "confirm_by_phone",
+}
+_WITH_WORDS = frozenset(("correction", "note", "message", "measure"))
+# What may be said with an action as its `result`. A call back that found nobody, or a voice that
+# says *no*, lowers nothing and holds up nothing: the one who answers may be the one who threatens.
+RESULTS = {
+    "confirm_by_phone": ("real", "false", "unclear", "no_answer"),
+    "measure": ("none", "talk", "poster", "practice", "cover"),
+}
 # A line of these without the row of the shift would say what is not so.
 _OF_SHIFTS = frozenset(("shift_began", "shift_ended"))
 _RECORD = msgspec.json.Decoder(AlarmRecord)
@@ -87,6 +101,7 @@ class _Wish:
     minutes: int | None
     fault: str | None = None
     hours: int | None = None
+    result: str | None = None
 
 
 def act(
@@ -103,6 +118,7 @@ def act(
     minutes: int | None = None,
     fault: str | None = None,
     hours: int | None = None,
+    result: str | None = None,
     address: str,
     screen: str,
 ) -> Entry:
@@ -111,7 +127,8 @@ def act(
     `repeats` and `kind` are those that stood on the person's screen (the present ones where they
     are not given): a later cry is not answered by them. `unit` is a unit's short name; a dispatch
     without one goes to the unit of the post's registered kelurahan. `note` is at most 200
-    characters, `minutes` 1 to 15. `fault` is the id of a life of a fault, or a group of posts that
+    characters, `minutes` 1 to 15, `result` one of `RESULTS` for the actions that stand there.
+    `fault` is the id of a life of a fault, or a group of posts that
     became silent together (`picture` names both); it is shelved for `hours`, the `note` saying why.
     `address` and `screen` say from where: the IP address, the
     console's id.
@@ -125,7 +142,19 @@ def act(
     if action in _OF_SHIFTS:
         raise Refused("wrong", _("A shift begins and ends at the hand-over."))
     wish = _Wish(
-        user, action, alarm_id, post, repeats, kind, unit, outcome, note, minutes, fault, hours
+        user,
+        action,
+        alarm_id,
+        post,
+        repeats,
+        kind,
+        unit,
+        outcome,
+        note,
+        minutes,
+        fault,
+        hours,
+        result,
     )
     return _act(wish, address, screen)
 
@@ -152,8 +181,13 @@ def _act(wish: _Wish, address: str, screen: str) -> Entry:
     with changes() as change:
         alarm = _alarm(wish)
         about = alarm.post if alarm is not None else wish.post
-        _check_area(user, about)
+        _check_area(user, about, wish)
         detail: dict[str, Any] = {"note": wish.note} if wish.note else {}
+        if wish.action in RESULTS:
+            detail["result"] = wish.result
+        if wish.action == "ask_assist":
+            asked = _asked_unit(wish)
+            detail |= {"unit": asked.slug, "unit_name": asked.name}
         command = None
         if action in _ON_FAULTS:
             about = _on_fault(wish, change, detail)
@@ -200,7 +234,9 @@ def _check_words(wish: _Wish) -> None:
         )
     if wish.action in _ON_ALARMS and wish.alarm_id is None:
         raise Refused("wrong", _("Which alarm?"))
-    if wish.action in _WINDOWS and wish.post is None:
+    if wish.action in RESULTS and wish.result not in RESULTS[wish.action]:
+        raise Refused("wrong", _("Say what came of it."))
+    if wish.action in _WINDOWS | {"measure"} and wish.post is None:
         raise Refused("wrong", _("Which post?"))
     if wish.action == "take_over" and wish.alarm_id is None and wish.post is None:
         raise Refused("wrong", _("Which alarm or post?"))
@@ -215,10 +251,17 @@ def _alarm(wish: _Wish) -> AlarmRecord | None:
     return _RECORD.decode(row.body)
 
 
-def _check_area(user: User, post: str | None) -> None:
+def _check_area(user: User, post: str | None, wish: _Wish) -> None:
     if user.role not in OWN_AREA_ONLY or post is None:
         return
-    if user.unit is None or not is_in_area(post, user.unit):
+    if user.unit is not None and is_in_area(post, user.unit):
+        return
+    # Beyond the own area: whoever was asked to help does; a neighbour may say what it knows.
+    helps = user.unit is not None and (
+        is_asked(user.unit, wish.alarm_id)
+        or (wish.action == "message" and post in neighbouring_posts(user.unit))
+    )
+    if not helps:
         raise Refused("not_allowed", _("This post is not in your unit's area."))
 
 
@@ -365,6 +408,13 @@ def _unit(slug: str | None, post: str) -> Unit:
     unit = unit_of(post) if slug is None else Unit.objects.filter(slug=slug).first()
     if unit is None and slug is None:
         raise Refused("wrong", _("The post is registered in no kelurahan: choose a unit."))
+    if unit is None:
+        raise Refused("unknown", _("There is no such unit."))
+    return unit
+
+
+def _asked_unit(wish: _Wish) -> Unit:
+    unit = Unit.objects.filter(slug=wish.unit or "").first()
     if unit is None:
         raise Refused("unknown", _("There is no such unit."))
     return unit

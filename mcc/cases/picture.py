@@ -36,6 +36,8 @@ CLOSED_SHOWN_MAX = 50
 OPEN_SHOWN_MAX = 1_000
 POSTS_SHOWN_MAX = 5_000
 HISTORY_SHOWN_MAX = 500
+# The newest lines of each kind that people wrote about one alarm.
+SAID_SHOWN_MAX = 50
 REFUSALS_SHOWN_S = 120
 # An alarm that was heard here so much later than it was raised says so.
 LATE_S = 60
@@ -44,6 +46,15 @@ _RECORD = msgspec.json.Decoder(AlarmRecord)
 _POST = msgspec.json.Decoder(MccPost)
 _GATEWAY = msgspec.json.Decoder(MccGateway)
 _VERDICT = msgspec.json.Decoder(Verdict)
+# What people say of a case beside its orders, and its name in the picture.
+_SCENE = {
+    "on_the_way": "on_the_way",
+    "on_scene": "on_scene",
+    "message": "messages",
+    "ask_assist": "assists",
+    "confirm_by_phone": "confirmed",
+}
+_WORDS = ("note", "unit_name", "result")
 _STEPS = ("received", "delivered", "acknowledged", "dispatched", "resolved")
 
 
@@ -171,7 +182,7 @@ def _alarms(rows: Sequence[Alarm], now_ms: int) -> list[dict[str, Any]]:
     for command in Command.objects.filter(alarm_id__in=ids).order_by("created_ms"):
         commands[command.alarm_id or ""].append(command)
     on_the_way: dict[str, list[Entry]] = defaultdict(list)
-    seen = Entry.objects.filter(alarm_id__in=ids, action__in=("on_the_way", "on_scene"))
+    seen = Entry.objects.filter(alarm_id__in=ids, action__in=_SCENE)
     for entry in seen.order_by("id"):
         on_the_way[entry.alarm_id or ""].append(entry)
     areas = _registered({row.post for row in rows})
@@ -272,10 +283,12 @@ def _verdict(body: str | None) -> dict[str, Any]:
 
 
 def _scene(entries: Sequence[Entry]) -> dict[str, Any]:
-    said: dict[str, list[dict[str, Any]]] = {"on_the_way": [], "on_scene": []}
+    said: dict[str, list[dict[str, Any]]] = {name: [] for name in _SCENE.values()}
     for entry in entries:
-        said[entry.action].append({"operator": entry.operator, "at_ms": entry.at_ms})
-    return said
+        words = {name: entry.detail[name] for name in _WORDS if name in entry.detail}
+        line = {"operator": entry.operator, "at_ms": entry.at_ms, **words}
+        said[_SCENE[entry.action]].append(line)
+    return {name: lines[-SAID_SHOWN_MAX:] for name, lines in said.items()}
 
 
 def _step(step: Step | None) -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
-"""Whose alarms and posts a person sees: everything, or those of the own unit's area."""
+"""Whose alarms and posts a person sees: everything, or the own unit's area and what is near it."""
 
 from __future__ import annotations
 
+from mcc.cases.neighbours import neighbouring_posts
 from mcc.people.models import User
 from mcc.people.roles import OWN_AREA_ONLY
 from mcc.registers.area import posts_of
@@ -11,4 +12,7 @@ def posts_seen(user: User) -> frozenset[str] | None:
     """The ids of the posts; None when they are all of them."""
     if user.role not in OWN_AREA_ONLY:
         return None
-    return posts_of(user.unit) if user.unit is not None else frozenset()
+    if user.unit is None:
+        return frozenset()
+    own = posts_of(user.unit)
+    return None if own is None else own | neighbouring_posts(user.unit)

@@ -59,6 +59,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     minutes: int | None = None
     fault: str | None = None
     hours: int | None = None
+    result: str | None = None
 
 
 class ScreenSaid(msgspec.Struct, frozen=True):
@@ -122,6 +123,7 @@ def _config(user: User) -> dict[str, Any]:
         "actions": sorted(ACTIONS.get(user.role, frozenset())),  # type: ignore[call-overload]
         "user": user.label,
         "user_id": user.pk,
+        "unit": user.unit.name if user.unit else None,
         "map": {
             "tiles": "/map/tiles/{z}/{x}/{y}" if mcc.map.pmtiles else mcc.map.tiles,
             "attribution": mcc.map.attribution,

@@ -21,6 +21,14 @@ Note = Literal[
     "on_scene",
     "correction",
     "note",
+    # To everybody who works on the case.
+    "message",
+    # Another Polsek than the one of the place is asked to help.
+    "ask_assist",
+    # Somebody at the post was called back; with what was heard.
+    "confirm_by_phone",
+    # What a person decided about a post that cries wolf (`mcc.community.fairness`).
+    "measure",
     "silence",
     "take_over",
     "shift_began",
@@ -30,7 +38,10 @@ Action = Literal[Order, Window, OnFault, Note]
 # Beside actions: what may be looked at, and what may be kept up.
 # `registers`: units, kelurahan and officers beside the posts; `figures`: how soon calls are
 # answered; `proofs`: which posts have shown that they work; `accounts`: people, tokens and hooks.
-Right = Literal["console", "phone", "posts", "admin", "registers", "figures", "proofs", "accounts"]
+# `practice`: drills, posters and false alarms.
+Right = Literal[
+    "console", "phone", "posts", "admin", "registers", "figures", "proofs", "accounts", "practice"
+]
 
 _DESK: frozenset[Action] = frozenset(
     (
@@ -47,6 +58,9 @@ _DESK: frozenset[Action] = frozenset(
         "on_scene",
         "correction",
         "note",
+        "message",
+        "ask_assist",
+        "confirm_by_phone",
         "silence",
         "take_over",
         "shift_began",
@@ -55,8 +69,8 @@ _DESK: frozenset[Action] = frozenset(
 )
 ACTIONS: dict[Role, frozenset[Action]] = {
     "operator": _DESK,
-    "supervisor": _DESK,
-    "picket": frozenset(("on_the_way", "on_scene", "note")),
+    "supervisor": _DESK | {"measure"},
+    "picket": frozenset(("on_the_way", "on_scene", "note", "message")),
     "technician": frozenset(
         (
             "open_test",
@@ -71,10 +85,12 @@ ACTIONS: dict[Role, frozenset[Action]] = {
     "administrator": frozenset(),
 }
 RIGHTS: dict[Role, frozenset[Right]] = {
-    "operator": frozenset(("console", "posts")),
-    "supervisor": frozenset(("console", "posts", "admin", "registers", "figures", "proofs")),
+    "operator": frozenset(("console", "posts", "practice")),
+    "supervisor": frozenset(
+        ("console", "posts", "admin", "registers", "figures", "proofs", "practice")
+    ),
     "picket": frozenset(("phone",)),
-    "technician": frozenset(("posts", "admin", "proofs")),
+    "technician": frozenset(("posts", "admin", "proofs", "practice")),
     "administrator": frozenset(
         ("console", "posts", "admin", "registers", "figures", "proofs", "accounts")
     ),

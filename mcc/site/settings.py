@@ -86,6 +86,7 @@ INSTALLED_APPS = [
     "mcc.console",
     "mcc.escalation",
     "mcc.api",
+    "mcc.community",
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

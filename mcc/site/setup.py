@@ -73,11 +73,13 @@ def make_tables() -> None:
     from django.core.management import call_command
     from django.db import Error
 
+    from mcc.community import contents
     from mcc.registers import malang
 
     try:
         call_command("migrate", verbosity=0, interactive=False)
         malang.load()
+        contents.load()
     except Error as error:
         raise SetupError(f"the database: {' '.join(str(error).split())}") from None
 

@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 # Imported for what they register.
 import mcc.api.admin
+import mcc.community.admin
 import mcc.people.admin
 import mcc.registers.admin  # noqa: F401
 from mcc.api.routes import urls as api_urls
@@ -20,6 +21,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include(api_urls())),
     path("figures/", figures, name="figures"),
     path("proofs/", proofs, name="proofs"),
+    path("", include("mcc.community.urls")),
     path("", include("mcc.people.urls")),
     path("", include("mcc.console.urls")),
 ]

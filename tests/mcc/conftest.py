@@ -14,6 +14,7 @@ from django.db import connection, connections
 from django.test import TransactionTestCase
 
 from mcc.cases.record import guard, unguard
+from mcc.community import contents
 from mcc.registers import malang
 from mcc.settings import DatabaseSettings
 from mcc.site.settings import database_of
@@ -61,6 +62,7 @@ class Switch:
 def _fill() -> None:
     call_command("migrate", verbosity=0)
     malang.load()
+    contents.load()
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ pytestmark = [
 ]
 # Open to everybody, by route; nothing else is.
 OPEN = frozenset(("health", "login/", "words.js", "language", "api/v1/openapi.json"))
+# What the public reads.
+OPEN |= {"info/", "info/sw.js", "info/post/<slug:post>"}
 # For everybody who has signed in.
 SIGNED_IN = frozenset(("logout/", "code/", "code/app/", "password/", "admin/logout/", ""))
 # By the beginning of the route: who has one of these rights. A route in no table fails the test.
@@ -28,6 +30,10 @@ BY_RIGHT: dict[str, tuple[str, ...]] = {
     "admin/registers/post/": ("admin",),
     "admin/registers/": ("admin",),
     "admin/api/": ("accounts",),
+    "admin/community/": ("registers",),
+    "practice/": ("practice",),
+    "posters/": ("practice",),
+    "false-alarms/": ("practice",),
     "admin/": ("admin",),
     # For tokens only, which no browser has.
     "api/v1/": (),

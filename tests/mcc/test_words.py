@@ -58,7 +58,9 @@ def test_the_compiled_catalogue_is_up_to_date(catalogue: Path, tmp_path: Path) -
     assert messages(read_back) == messages(catalogue), "run: make words"
 
 
-@pytest.mark.parametrize("app", ["console", "cases", "people", "registers", "escalation", "api"])
+@pytest.mark.parametrize(
+    "app", ["console", "cases", "people", "registers", "escalation", "api", "community"]
+)
 def test_every_text_of_the_code_is_in_its_catalogue(app: str, tmp_path: Path) -> None:
     copy = tmp_path / app
     shutil.copytree(ROOT / "mcc" / app, copy, ignore=shutil.ignore_patterns("vendor"))

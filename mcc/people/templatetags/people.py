@@ -9,6 +9,8 @@ from django import template
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
+from mcc.people.models import User
+
 register = template.Library()
 _STATES = {
     "raised": _("raised"),
@@ -34,6 +36,12 @@ def clock(at_ms: int | None) -> str:
         return ""
     at = dt.datetime.fromtimestamp(at_ms / 1000, ZoneInfo(settings.TIME_ZONE))
     return f"{at:%d-%m-%Y %H:%M:%S} WIB"
+
+
+@register.filter
+def may_see(user: object, right: str) -> bool:
+    """Whether somebody's role allows to look at something; nobody's does not."""
+    return isinstance(user, User) and user.has_right(right)
 
 
 @register.filter

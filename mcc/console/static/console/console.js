@@ -5,7 +5,7 @@ import { csrf, Link } from "./link.js";
 import { CityMap } from "./map.js";
 import { mark, word } from "./marks.js";
 import { Sound } from "./sound.js";
-import { actionWord, clock, connectionWord, day, faultWord, kindWord, make, outcomeWord, span, stateWord } from "./words.js";
+import { actionWord, clock, connectionWord, day, faultWord, kindWord, make, outcomeWord, resultWord, span, stateWord } from "./words.js";
 
 const config = JSON.parse(document.getElementById("config").textContent);
 const el = (id) => document.getElementById(id);
@@ -122,6 +122,7 @@ function noticed(alarm, live) {
   const name = alarm.post_name ?? desk.nameOf(alarm.post);
   if (alarm.kind === "test") sound.chime("test");
   if (meaningOf(alarm) === "calling") {
+    if (before !== undefined) sound.chime("repeat");
     document.title = `⚠ ${name}`;
     // Whoever is busy with a call is not torn away from it.
     const busy = chosen?.alarm && desk.alarms.get(chosen.alarm) && meaningOf(desk.alarms.get(chosen.alarm)) !== "over";
@@ -261,6 +262,8 @@ function perform(action) {
   if (action === "panic") return send(action, { alarm_id: alarm.alarm_id }, { alarm });
   if (action === "dispatch") return askUnit(alarm, seen);
   if (action === "resolve") return askOutcome(alarm, seen);
+  if (action === "ask_assist") return askAssist(alarm);
+  if (action === "confirm_by_phone") return askPhone(alarm);
   if (action === "on_scene" || action === "on_the_way" || action === "take_over") return send(action, { alarm_id: alarm.alarm_id });
   return askNote(action, { alarm_id: alarm.alarm_id });
 }
@@ -329,6 +332,42 @@ function askOutcome(alarm, seen) {
   ask(gettext("Resolve"), [set, labelled(gettext("Note (may stay empty)"), note, "note")], gettext("Resolve"), (form) =>
     send("resolve", { ...seen, outcome: form.get("outcome"), note: form.get("note").replace(/\s+/g, " ").trim() }, { alarm }));
   (set.querySelector("input:checked") ?? set.querySelector("input")).focus();
+}
+
+function askAssist(alarm) {
+  const select = make("select");
+  for (const one of desk.units) {
+    if (one.unit === alarm.default_unit) continue;
+    const option = make("option", "", one.name);
+    option.value = one.unit;
+    select.append(option);
+  }
+  ask(actionWord("ask_assist"), [labelled(gettext("Unit"), select, "unit"), make("p", "", gettext("It sees this case until it is over. The unit that was sent stays sent."))], gettext("Ask it"), (form) =>
+    send("ask_assist", { alarm_id: alarm.alarm_id, unit: form.get("unit") }));
+}
+
+// Beside the dispatch, never before it: nothing waits for this answer.
+function askPhone(alarm) {
+  const set = make("fieldset", "", make("legend", "", gettext("What was heard?")));
+  ["real", "false", "unclear", "no_answer"].forEach((result, n) => {
+    const input = make("input");
+    [input.type, input.name, input.value, input.required] = ["radio", "result", result, true];
+    set.append(make("label", "", input, make("span", "key", n + 1), ` ${resultWord(result)}`));
+  });
+  set.onkeydown = (event) => {
+    const input = set.querySelectorAll("input")[Number(event.key) - 1];
+    if (input) {
+      input.checked = true;
+      input.focus();
+    }
+  };
+  const note = make("textarea");
+  note.maxLength = 200;
+  const contacts = card?.post?.contacts || gettext("No contact is registered for this post.");
+  const warning = gettext("Whoever answers may be forced to say that all is well: this closes nothing and calls nobody back.");
+  ask(actionWord("confirm_by_phone"), [make("p", "", contacts), set, labelled(gettext("Note (may stay empty)"), note, "note"), make("p", "", warning)], gettext("Write it down"), (form) =>
+    send("confirm_by_phone", { alarm_id: alarm.alarm_id, result: form.get("result"), note: form.get("note").replace(/\s+/g, " ").trim() }));
+  set.querySelector("input").focus();
 }
 
 function askNote(action, about) {
@@ -541,6 +580,10 @@ function tags(alarm) {
   for (const one of desk.sending(alarm)) tag(interpolate(gettext("sending: %s …"), [actionWord(one)]), "going");
   if (alarm.on_scene.length) tag(interpolate(gettext("on scene %s"), [clock(alarm.on_scene[0].at_ms)]));
   else if (alarm.on_the_way.length) tag(interpolate(gettext("on the way %s"), [clock(alarm.on_the_way[0].at_ms)]));
+  for (const one of alarm.assists) tag(interpolate(gettext("asked to help: %s"), [one.unit_name]));
+  const heard = alarm.confirmed.at(-1);
+  if (heard) tag(interpolate(gettext("by phone: %s"), [resultWord(heard.result)]));
+  if (alarm.messages.length) tag(interpolate(ngettext("%s message", "%s messages", alarm.messages.length), [alarm.messages.length]));
   return box;
 }
 
@@ -694,9 +737,9 @@ function caseParts(alarm) {
   since.dataset.since = alarm.raised_ms;
   const known = { computed: "", post_clock: gettext("by the post's clock"), before: gettext("at the latest: nobody knows how long before") }[alarm.raised_known];
   const doing = make("div", "doing");
-  for (const [action, key] of [...Object.entries(orders), ["on_the_way", "W"], ["on_scene", "O"], ["note", "N"], ["correction", "C"]]) {
+  for (const [action, key] of [...Object.entries(orders), ["on_the_way", "W"], ["on_scene", "O"], ["confirm_by_phone", "Y"], ["ask_assist", "I"], ["message", "M"], ["note", "N"], ["correction", "C"]]) {
     if (!may(action) || (action in orders && !canDo(action, alarm))) continue;
-    if (["on_the_way", "on_scene"].includes(action) && !alarm.is_open) continue;
+    if (["on_the_way", "on_scene", "confirm_by_phone", "ask_assist"].includes(action) && !alarm.is_open) continue;
     if (action === "correction" && alarm.is_open) continue;
     const button = make("button", { acknowledge: "urgent", dispatch: "strong" }[action] ?? "", make("span", "key", key), ` ${actionWord(action)}`);
     button.type = "button";
@@ -717,9 +760,17 @@ function caseParts(alarm) {
     doing,
     make("div", "resident", make("strong", "", gettext("What the resident sees now")), make("p", "", resident(alarm))),
     make("p", "", `${gettext("Place")}: ${where.lat.toFixed(5)}, ${where.lon.toFixed(5)} (${source}${age}${accuracy})`),
+    ...threadOf(alarm),
     make("h3", "", gettext("What has happened")),
     historyOf(alarm),
   ];
+}
+
+// What the command centre, the Polsek and the officer write to each other about this case.
+function threadOf(alarm) {
+  if (!alarm.messages.length) return [];
+  const lines = alarm.messages.map((one) => make("li", "", make("time", "", clock(one.at_ms)), make("span", "", make("strong", "", one.operator), ` ${one.note}`)));
+  return [make("h3", "", gettext("Messages")), make("ol", "history thread", ...lines)];
 }
 
 function resident(alarm) {
@@ -747,7 +798,8 @@ function historyOf(alarm) {
   if (alarm.closed_here_ms) lines.push([alarm.closed_here_ms, gettext("closed here: no gateway knows it any more"), ""]);
   for (const entry of card?.history ?? []) {
     const told = entry.action === "told" ? [entry.detail.by, entry.detail.delivered ? "" : gettext("NOT DELIVERED")] : [];
-    const words = [entry.detail.unit_name, entry.detail.outcome && outcomeWord(entry.detail.outcome), entry.detail.note, ...told].filter(Boolean);
+    if (entry.action === "message") continue; // in the thread
+    const words = [entry.detail.unit_name, entry.detail.result && resultWord(entry.detail.result), entry.detail.outcome && outcomeWord(entry.detail.outcome), entry.detail.note, ...told].filter(Boolean);
     lines.push([entry.at_ms, `${entry.command_id ? gettext("ordered:") : ""} ${actionWord(entry.action)}`, [entry.operator, ...words].join(" — ")]);
   }
   for (const one of alarm.refusals) lines.push([one.at_ms, `${gettext("refused:")} ${actionWord(one.action)}`, `${one.operator} — ${refusedWord(one)}`]);
@@ -853,6 +905,8 @@ function tick() {
   });
   el("chain").replaceChildren(...items);
   const stale = link.isStale && pictured;
+  // Whoever looks elsewhere has to hear that this screen shows nothing new.
+  if (stale && !document.body.classList.contains("is-stale")) sound.chime("fault");
   document.body.classList.toggle("is-stale", stale);
   el("stale").hidden = !stale;
   if (stale) el("stale").textContent = interpolate(gettext("NOT LIVE since %s: the site does not answer."), [clock(link.heardWall + offset)]);
@@ -870,6 +924,9 @@ const KEYS = [
   ["P", actionWord("panic")],
   ["W", actionWord("on_the_way")],
   ["O", actionWord("on_scene")],
+  ["Y", actionWord("confirm_by_phone")],
+  ["I", actionWord("ask_assist")],
+  ["M", actionWord("message")],
   ["N", actionWord("note")],
   ["C", actionWord("correction")],
   ["E", gettext("open or close a test window of the post")],
@@ -917,6 +974,9 @@ const does = {
   p: () => perform("panic"),
   w: () => perform("on_the_way"),
   o: () => perform("on_scene"),
+  y: () => perform("confirm_by_phone"),
+  i: () => perform("ask_assist"),
+  m: () => perform("message"),
   n: () => perform("note"),
   c: () => perform("correction"),
   e: () => perform(desk.posts.get(chosen?.post ?? desk.alarms.get(chosen?.alarm)?.post)?.test_window ? "close_test" : "open_test"),

@@ -39,14 +39,14 @@ const link = new Link({
   },
 });
 
-async function send(action, alarm, button) {
+async function send(action, alarm, button, more = {}) {
   button.disabled = true;
   let [refused, why] = [true, gettext("NOT SENT: the site does not answer. Try again.")];
   try {
     const answer = await fetch("/do", {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-CSRFToken": csrf() },
-      body: JSON.stringify({ action, screen, alarm_id: alarm.alarm_id }),
+      body: JSON.stringify({ action, screen, alarm_id: alarm.alarm_id, ...more }),
     });
     refused = !answer.ok;
     why = answer.ok ? gettext("Noted.") : ((await answer.json()).why ?? answer.status);
@@ -57,6 +57,7 @@ async function send(action, alarm, button) {
   const line = make("p", refused ? "refused" : "", `${actionWord(action)}: ${why}`);
   el("said").append(line);
   setTimeout(() => line.remove(), 6000);
+  return !refused;
 }
 
 function draw() {
@@ -65,7 +66,10 @@ function draw() {
   const look = JSON.stringify([open, open.map((one) => desk.posts.get(one.post))]);
   if (el("alarms").dataset.look !== look) {
     el("alarms").dataset.look = look;
+    const typing = document.activeElement?.closest("#alarms > li")?.dataset.alarm;
+    const isTyping = document.activeElement?.matches("#alarms input");
     el("alarms").replaceChildren(...open.map(cardOf));
+    if (isTyping) el("alarms").querySelector(`[data-alarm="${typing}"] input`)?.focus();
   }
   el("quiet").hidden = open.length > 0 || !pictured;
   tick();
@@ -88,7 +92,7 @@ function cardOf(alarm) {
     return button;
   });
   const area = [post?.kelurahan?.name, post?.rw && `RW ${post.rw}`].filter(Boolean).join(", ");
-  return make(
+  const box = make(
     "li",
     meaning,
     make("div", "head", mark(meaning), make("h3", "", name)),
@@ -97,9 +101,37 @@ function cardOf(alarm) {
     area && make("p", "", area),
     post?.address && make("p", "", post.address),
     alarm.cancel_requested_ms && make("p", "", gettext("The post asks to cancel. Go all the same unless you are told otherwise.")),
+    alarm.assists.map((one) => one.unit_name).includes(config.unit) && make("p", "", gettext("Your unit is asked to help.")),
     go,
     make("div", "row", ...buttons),
+    ...alarm.messages.map((one) => make("p", "said-line", make("strong", "", `${one.operator} ${clock(one.at_ms)}`), ` ${one.note}`)),
+    config.actions.includes("message") && messageForm(alarm),
   );
+  box.dataset.alarm = alarm.alarm_id;
+  return box;
+}
+
+// What is being typed outlives a redrawing of the cards.
+const drafts = new Map();
+
+function messageForm(alarm) {
+  const text = make("input");
+  [text.type, text.maxLength, text.value] = ["text", 200, drafts.get(alarm.alarm_id) ?? ""];
+  text.setAttribute("aria-label", gettext("Message about this case"));
+  text.placeholder = gettext("Message about this case");
+  text.oninput = () => drafts.set(alarm.alarm_id, text.value);
+  const button = make("button", "", gettext("Send"));
+  const form = make("form", "row", text, button);
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    const note = text.value.replace(/\s+/g, " ").trim();
+    if (!note) return;
+    if (await send("message", alarm, button, { note })) {
+      drafts.delete(alarm.alarm_id);
+      text.value = "";
+    }
+  };
+  return form;
 }
 
 function tick() {

@@ -18,6 +18,20 @@ export function outcomeWord(outcome) {
   return { real: gettext("real"), false: gettext("false"), test: gettext("test"), prank: gettext("prank") }[outcome] ?? outcome;
 }
 
+export function resultWord(result) {
+  return {
+    real: gettext("real"),
+    false: gettext("false"),
+    unclear: gettext("unclear"),
+    no_answer: gettext("nobody answered"),
+    none: gettext("looked at: nothing is to be done"),
+    talk: gettext("talk with the people of the RW"),
+    poster: gettext("put up a poster"),
+    practice: gettext("a practice day"),
+    cover: gettext("a cover over the button"),
+  }[result] ?? result;
+}
+
 export function connectionWord(connection) {
   return { online: gettext("online"), silent: gettext("silent"), unknown: gettext("unknown"), offline: gettext("offline") }[connection] ?? connection;
 }
@@ -37,6 +51,10 @@ export function actionWord(action) {
     fault_acknowledge: gettext("fault seen"),
     fault_shelve: gettext("shelve the fault"),
     fault_unshelve: gettext("take the fault off the shelf"),
+    message: gettext("message"),
+    ask_assist: gettext("ask another unit to help"),
+    confirm_by_phone: gettext("confirm by phone"),
+    measure: gettext("decision about false alarms"),
     silence: gettext("silenced on one console"),
     take_over: gettext("taken over"),
     shift_began: gettext("shift began"),

@@ -1,0 +1,1 @@
+"""What the public reads and practises: information page, posters, drills, false alarms fairly."""
