@@ -122,7 +122,7 @@ def test_of_two_operators_one_acknowledges_and_the_other_reads_who_did(ground: G
 
 
 # Notes what the page lets the audio engine do: each voice with its wave and pitch, each end.
-EAR = """
+EAR = """() => {
 window.played = [];
 const start = OscillatorNode.prototype.start, stop = OscillatorNode.prototype.stop;
 OscillatorNode.prototype.start = function (at) {
@@ -133,7 +133,7 @@ OscillatorNode.prototype.stop = function (at) {
   if (at === undefined) window.played.push(['stop', this.type, Math.round(this.frequency.value)]);
   return stop.call(this, at);
 };
-"""
+}"""
 CALL, KNOCK, NIGHT_TONE = ["square", 740], ["triangle", 1319], ["sawtooth", 980]
 
 

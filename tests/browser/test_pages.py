@@ -13,13 +13,19 @@ from tests.browser.ground import POSTS, Ground
 Scheme = Literal["light", "dark"]
 # Account (None: nobody has signed in) -> the pages that are looked at as that person.
 PAGES: dict[str | None, tuple[str, ...]] = {
-    None: ("/login/",),
+    None: ("/login/", "/info/", "/info/?lang=en", "/info/post/POST"),
     "sari": ("/shift/", "/password/", "/code/app/"),
     "dewi": ("/phone/", "/password/"),
     "joko": ("/proofs/", "/admin/", "/admin/registers/post/", "/admin/registers/post/POST/change/"),
     "owes-rini": ("/code/",),
     "rini": (
         "/shift/",
+        "/practice/",
+        "/posters/",
+        "/false-alarms/",
+        "/false-alarms/POST",
+        "/admin/community/section/",
+        "/admin/community/section/law/change/",
         "/figures/",
         "/proofs/",
         "/admin/",
