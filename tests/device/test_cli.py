@@ -78,7 +78,10 @@ def test_every_key_of_the_example_is_real_and_every_key_is_in_it(tmp_path: Path)
 def test_what_the_example_says_is_the_default_is_the_default(tmp_path: Path) -> None:
     plain = read_settings(EXAMPLE, PostFile)
     path = tmp_path / "post.toml"
-    examples_not_defaults = ("blue", "ca", "certificate", "key", "chip", "panel_socket", "nc_pin")
+    examples_not_defaults = (
+        *("blue", "ca", "certificate", "key", "chip", "panel_socket", "nc_pin"),
+        "second_url",
+    )
     text = "\n".join(
         line
         for line in with_every_key_on(EXAMPLE.read_text()).splitlines()
