@@ -133,9 +133,10 @@ class Checkers:
             for record in self._journal.rows.values():
                 if record.post == post and record.kind != "selftest":
                     answered = record.answered_repeats
-                    if answered is None and record.alarm_id in self._cards[post].rows:
+                    for knows in (self._cards[post].rows, self._store.alarms):
                         # The journal was restored; the command centre will tell it once more.
-                        answered = self._cards[post].rows[record.alarm_id].answered_repeats
+                        if answered is None and record.alarm_id in knows:
+                            answered = knows[record.alarm_id].answered_repeats
                     counts[record.alarm_id] = self._calls_in(record, answered)
         if where in ("everywhere", "store"):
             for alarm in self._store.alarms.values():

@@ -55,6 +55,15 @@ class Meta:
             raise ValidationError(f"out of bounds - at `{path}`")
 
 
+class _Made(typing.NamedTuple):
+    made: Callable[[], Any]
+
+
+def field(*, default_factory: Callable[[], Any]) -> Any:
+    """A default that is empty. One for all records: nothing in a simulated day writes into it."""
+    return _Made(default_factory)
+
+
 _SAME: Any = object()
 _Check = Callable[[Any, str], Any]
 
@@ -84,7 +93,8 @@ class _StructType(type):
             fields[field] = kw_only
             defaults.pop(field, None)
             if field in namespace:
-                defaults[field] = namespace.pop(field)
+                default = namespace.pop(field)
+                defaults[field] = default.made() if isinstance(default, _Made) else default
         cls = super().__new__(mcs, name, bases, namespace)
         cls._keyword_only, cls._defaults = fields, defaults
         names = [each for each in fields if not fields[each]]
@@ -347,6 +357,7 @@ def install() -> None:
     whole.__dict__.update(
         Struct=Struct,
         Meta=Meta,
+        field=field,
         MsgspecError=MsgspecError,
         ValidationError=ValidationError,
         to_builtins=to_builtins,

@@ -52,7 +52,7 @@ def test_an_older_store_is_brought_up_with_all_that_is_in_it(
         assert store.claim() == ID_1
         assert len(store.load().alarms) == 2
     with sqlite3.connect(path) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+        assert database.execute("PRAGMA user_version").fetchone() == (3,)
         assert database.execute("SELECT count(*) FROM shifts").fetchone() == (0,)
 
 
