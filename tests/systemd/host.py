@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,9 +42,11 @@ def bare_system() -> Path:
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not system.exists():
-            new = cache / f"new-{made_of}"
-            shutil.rmtree(new, ignore_errors=True)
+            # Its mounts die with it: one that was killed leaves nothing in the next one's way.
+            new = Path(tempfile.mkdtemp(prefix="new-", dir=cache))
+            new.chmod(0o755)
             _do(
+                *_PRIVATE,
                 "mmdebstrap",
                 "--variant=minbase",
                 f"--include={','.join(PACKAGES)}",
