@@ -42,9 +42,12 @@ def bare_system() -> Path:
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not system.exists():
-            # Its mounts die with it: one that was killed leaves nothing in the next one's way.
+            # What builds that were killed have left; nothing that is still mounted is gone into.
+            leftovers = map(str, cache.glob("new-*"))
+            subprocess.run(("rm", "-rf", "--one-file-system", *leftovers), check=False)
+            # In a directory of its own, with mounts that die with it, a build is in nobody's way.
             new = Path(tempfile.mkdtemp(prefix="new-", dir=cache))
-            new.chmod(0o755)
+            new.chmod(0o755)  # the root of a system, into which not only root may look
             _do(
                 *_PRIVATE,
                 "mmdebstrap",
