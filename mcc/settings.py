@@ -262,6 +262,23 @@ class CommunitySettings(Table, frozen=True):
     border_m: Annotated[int, Meta(ge=0, le=20_000)] = 500
 
 
+class AnevSettings(Table, frozen=True):
+    """[anev]: the weekly analysis and evaluation: when it is made, whom it is sent to.
+
+    On Mondays from `hour` on (WIB) that of the week before is made, if nobody has made it. `mail`
+    gets the whole city's, `units` that of a Polsek its own kecamatan's. `on_scene_s` after the
+    press somebody is to be there.
+    """
+
+    scheduled: bool = True
+    hour: Annotated[int, Meta(ge=0, le=23)] = 6
+    on_scene_s: Seconds = 900
+    mail: Annotated[tuple[NoticeUrl, ...], Meta(max_length=16)] = ()
+    units: Annotated[
+        dict[UnitId, Annotated[tuple[NoticeUrl, ...], Meta(max_length=16)]], Meta(max_length=64)
+    ] = {}
+
+
 class MccFile(Table, frozen=True):
     """The whole file. `state_directory` holds the site's secret and the photos of posts."""
 
@@ -276,6 +293,7 @@ class MccFile(Table, frozen=True):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     community: CommunitySettings = CommunitySettings()
+    anev: AnevSettings = AnevSettings()
     state_directory: FilePath = "/var/lib/kentongan"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT
 

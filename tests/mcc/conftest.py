@@ -13,11 +13,13 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.test import TransactionTestCase
 
+from mcc.anev.figures import WEEK_MS
 from mcc.cases.record import guard, unguard
 from mcc.community import contents
 from mcc.registers import malang
 from mcc.settings import DatabaseSettings
 from mcc.site.settings import database_of
+from tests.mcc.city_year import WEEKS, Year
 from tests.postgresql import PostgreSQL
 
 _numbers = itertools.count(1)
@@ -105,6 +107,34 @@ def database(
     with django_db_blocker.unblock():
         switch.to(settings)
         yield settings
+        switch.back()
+
+
+# The last full week of the generated year; two more days have passed since.
+YEAR_ENDS_MS = 1_795_366_800_000  # Monday 23 November 2026, 00:00 WIB
+
+
+@pytest.fixture(scope="session")
+def _year_template(_sqlite_template: Path, django_db_blocker: Any) -> Path:
+    path = _sqlite_template.with_name("year.db")
+    shutil.copy(_sqlite_template, path)
+    switch = Switch()
+    with django_db_blocker.unblock():
+        switch.to(DatabaseSettings(url=f"sqlite:///{path}"))
+        Year(YEAR_ENDS_MS - WEEKS * WEEK_MS).fill()
+        switch.back()
+    return path
+
+
+@pytest.fixture
+def year(tmp_path: Path, _year_template: Path, django_db_blocker: Any) -> Iterator[Path]:
+    """A database of its own in which a city has lived for a year (`city_year`)."""
+    path = tmp_path / "year.db"
+    shutil.copy(_year_template, path)
+    switch = Switch()
+    with django_db_blocker.unblock():
+        switch.to(DatabaseSettings(url=f"sqlite:///{path}"))
+        yield path
         switch.back()
 
 

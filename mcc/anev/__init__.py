@@ -1,0 +1,1 @@
+"""The weekly analysis and evaluation (anev) for the heads of Polsek and Polresta."""
