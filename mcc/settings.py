@@ -234,7 +234,7 @@ class PeopleSettings(Table, frozen=True):
         """How long a session of this role lasts after signing in."""
         if role in ("operator", "supervisor"):
             return self.console_hours
-        return self.phone_hours if role == "picket" else self.office_hours
+        return self.phone_hours if role in ("picket", "bhabinkamtibmas") else self.office_hours
 
 
 class CommunitySettings(Table, frozen=True):
@@ -279,6 +279,16 @@ class AnevSettings(Table, frozen=True):
     ] = {}
 
 
+class VisitSettings(Table, frozen=True):
+    """[visits]: kelurahan and posts are listed that nobody has visited for `not_visited_days`.
+
+    After `keep_days` a visit loses what says whom it was about (`kentongan-mcc forget`).
+    """
+
+    not_visited_days: Annotated[int, Meta(ge=1, le=366)] = 30
+    keep_days: Annotated[int, Meta(ge=1, le=3_660)] = 730
+
+
 class MccFile(Table, frozen=True):
     """The whole file. `state_directory` holds the site's secret and the photos of posts."""
 
@@ -294,6 +304,7 @@ class MccFile(Table, frozen=True):
     metrics: MetricsSettings = MetricsSettings()
     community: CommunitySettings = CommunitySettings()
     anev: AnevSettings = AnevSettings()
+    visits: VisitSettings = VisitSettings()
     state_directory: FilePath = "/var/lib/kentongan"
     topic_root: Annotated[str, Meta(pattern=ROOT_PATTERN, max_length=64)] = DEFAULT_ROOT
 

@@ -103,6 +103,8 @@ def home(request: HttpRequest) -> HttpResponse:
         return render(request, "console/console.html", {"config": _config(user)})
     if user.has_right("phone"):
         return redirect("phone")
+    if user.has_right("visit"):
+        return redirect("visits-phone")
     if user.has_right("admin"):
         return redirect("admin:index")
     return HttpResponse(status=403)
@@ -191,7 +193,8 @@ def _sees(request: HttpRequest, post: str) -> bool:
 
 
 @require_POST
-def do(request: HttpRequest) -> HttpResponse:
+@_for("console", "phone", "posts")
+def do(request: HttpRequest) -> HttpResponseBase:
     """Do one thing; a refusal says why, in the language of the page, and who was first."""
     if len(request.body) > WISH_BYTES_MAX:
         return _json({"code": "wrong", "why": ""}, status=413)

@@ -47,7 +47,7 @@ class AccountAdmin(RoleAdmin, UserAdmin):  # type: ignore[type-arg]
     filter_horizontal = ()
     readonly_fields = ("last_login", "date_joined")
     actions = ("let_in_again", "forget_app")
-    _PERSON = ("first_name", "last_name", "role", "unit")
+    _PERSON = ("first_name", "last_name", "role", "unit", "officer")
     fieldsets = (
         (None, {"fields": ("username", "password", "password_given")}),
         (_("Person"), {"fields": _PERSON}),

@@ -65,13 +65,13 @@ def before_password(view: View) -> View:
     return view
 
 
-def needs(right: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """For views: whoever's role has not this right is refused."""
+def needs(*rights: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """For views: whoever's role has none of these rights is refused."""
 
     def guard(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            if not person(request).has_right(right):
+            if not any(person(request).has_right(right) for right in rights):
                 raise PermissionDenied
             return view(request, *args, **kwargs)
 

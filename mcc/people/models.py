@@ -22,11 +22,22 @@ class User(AbstractUser):
         SUPERVISOR = "supervisor", _("supervisor")
         TECHNICIAN = "technician", _("technician")
         ADMINISTRATOR = "administrator", _("administrator")
+        BHABINKAMTIBMAS = "bhabinkamtibmas", "Bhabinkamtibmas"
 
     role = models.CharField(_("role"), max_length=16, choices=RoleChoice.choices)
     # A picket's unit: its area is what the picket sees.
     unit = models.ForeignKey(
         "registers.Unit", models.PROTECT, verbose_name=_("unit"), null=True, blank=True
+    )
+
+    # Who a Bhabinkamtibmas is in the register of officers, which also says of which kelurahan.
+    officer = models.OneToOneField(
+        "registers.Officer",
+        models.PROTECT,
+        verbose_name=_("officer"),
+        null=True,
+        blank=True,
+        related_name="account",
     )
 
     # The password was chosen by somebody else and has to be changed at the first use.
@@ -39,7 +50,7 @@ class User(AbstractUser):
         verbose_name_plural = _("accounts")
 
     def clean(self) -> None:
-        """Refuse a picket without a unit.
+        """Refuse a picket without a unit, and a Bhabinkamtibmas whom the register does not know.
 
         Raises:
             ValidationError: there is none.
@@ -47,6 +58,11 @@ class User(AbstractUser):
         super().clean()
         if self.role in OWN_AREA_ONLY and self.unit_id is None:
             raise ValidationError({"unit": _("A picket needs a unit: its area is what it sees.")})
+
+        if has_right(self.role, "visit") and self.officer_id is None:
+            raise ValidationError(
+                {"officer": _("A Bhabinkamtibmas needs a line in the register of officers.")}
+            )
 
     @property
     def label(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Role = Literal["operator", "picket", "supervisor", "technician", "administrator"]
+Role = Literal["operator", "picket", "supervisor", "technician", "administrator", "bhabinkamtibmas"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 # What goes to a gateway as a command.
@@ -38,9 +38,20 @@ Action = Literal[Order, Window, OnFault, Note]
 # Beside actions: what may be looked at, and what may be kept up.
 # `registers`: units, kelurahan and officers beside the posts; `figures`: how soon calls are
 # answered; `proofs`: which posts have shown that they work; `accounts`: people, tokens and hooks.
-# `practice`: drills, posters and false alarms.
+# `practice`: drills, posters and false alarms. `visit`: goes from door to door and sees what is
+# theirs (`mcc.visits.access`); `visits`: sees all of it, and answers for what is held about people.
 Right = Literal[
-    "console", "phone", "posts", "admin", "registers", "figures", "proofs", "accounts", "practice"
+    "console",
+    "phone",
+    "posts",
+    "admin",
+    "registers",
+    "figures",
+    "proofs",
+    "accounts",
+    "practice",
+    "visit",
+    "visits",
 ]
 
 _DESK: frozenset[Action] = frozenset(
@@ -83,17 +94,20 @@ ACTIONS: dict[Role, frozenset[Action]] = {
     ),
     # Looks after accounts and registers; answering alarms is for those who are on shift.
     "administrator": frozenset(),
+    # Goes from door to door; what was found there stands in `mcc.visits`.
+    "bhabinkamtibmas": frozenset(),
 }
 RIGHTS: dict[Role, frozenset[Right]] = {
     "operator": frozenset(("console", "posts", "practice")),
     "supervisor": frozenset(
-        ("console", "posts", "admin", "registers", "figures", "proofs", "practice")
+        ("console", "posts", "admin", "registers", "figures", "proofs", "practice", "visits")
     ),
     "picket": frozenset(("phone",)),
     "technician": frozenset(("posts", "admin", "proofs", "practice")),
     "administrator": frozenset(
         ("console", "posts", "admin", "registers", "figures", "proofs", "accounts")
     ),
+    "bhabinkamtibmas": frozenset(("visit",)),
 }
 # Sees and does only what concerns its own unit's area.
 OWN_AREA_ONLY: frozenset[Role] = frozenset(("picket",))

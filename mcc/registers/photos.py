@@ -26,8 +26,8 @@ class Unusable(ValueError):
     """The photo cannot be used; the text says why, in the language of the request."""
 
 
-def prepared(file: IO[bytes]) -> ContentFile[bytes]:
-    """The photo that is to be kept, with a name of its own.
+def prepared(file: IO[bytes], side_pixels_max: int = SIDE_PIXELS_MAX) -> ContentFile[bytes]:
+    """The photo that is to be kept, with a name of its own; no side is longer than that.
 
     Raises:
         Unusable: it is too large, or nothing that can be read as a photo.
@@ -39,7 +39,7 @@ def prepared(file: IO[bytes]) -> ContentFile[bytes]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            kept = _redrawn(sent)
+            kept = _redrawn(sent, side_pixels_max)
     except Unusable:
         raise
     # Decoders of damaged files raise what they like.
@@ -48,7 +48,7 @@ def prepared(file: IO[bytes]) -> ContentFile[bytes]:
     return ContentFile(kept, name=f"{uuid.uuid4().hex}.jpg")
 
 
-def _redrawn(sent: bytes) -> bytes:
+def _redrawn(sent: bytes, side_pixels_max: int) -> bytes:
     with Image.open(io.BytesIO(sent), formats=_FORMATS) as image:
         # Known from the header, before any pixel takes memory.
         if image.width * image.height > PHOTO_PIXELS_MAX:
@@ -56,10 +56,10 @@ def _redrawn(sent: bytes) -> bytes:
                 _("The photo has more than %(max)s megapixels.")
                 % {"max": PHOTO_PIXELS_MAX // 1_000_000}
             )
-        image.draft("RGB", (SIDE_PIXELS_MAX * 2, SIDE_PIXELS_MAX * 2))
+        image.draft("RGB", (side_pixels_max * 2, side_pixels_max * 2))
         # The orientation is in the metadata, which is left behind.
         upright = ImageOps.exif_transpose(image).convert("RGB")
-        upright.thumbnail((SIDE_PIXELS_MAX, SIDE_PIXELS_MAX))
+        upright.thumbnail((side_pixels_max, side_pixels_max))
         # Pillow would write a comment that it has read.
         upright.info.clear()
         out = io.BytesIO()

@@ -87,6 +87,7 @@ INSTALLED_APPS = [
     "mcc.escalation",
     "mcc.api",
     "mcc.community",
+    "mcc.visits",
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -22,6 +22,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("figures/", figures, name="figures"),
     path("proofs/", proofs, name="proofs"),
     path("", include("mcc.community.urls")),
+    path("visits/", include("mcc.visits.urls")),
     path("", include("mcc.people.urls")),
     path("", include("mcc.console.urls")),
 ]

@@ -22,6 +22,8 @@ pytestmark = [
 OPEN = frozenset(("health", "login/", "words.js", "language", "api/v1/openapi.json"))
 # What the public reads.
 OPEN |= {"info/", "info/sw.js", "info/post/<slug:post>"}
+# Scripts and words of the officers' page, without anything of a person.
+OPEN |= {"visits/phone/sw.js", "visits/phone/words.js"}
 # For everybody who has signed in.
 SIGNED_IN = frozenset(("logout/", "code/", "code/app/", "password/", "admin/logout/", ""))
 # By the beginning of the route: who has one of these rights. A route in no table fails the test.
@@ -49,6 +51,10 @@ BY_RIGHT: dict[str, tuple[str, ...]] = {
     "case/": ("console", "phone"),
     "post/": ("console", "phone"),
     "map/": ("console", "phone"),
+    "visits/": ("visit", "visits"),
+    "visits/phone/": ("visit",),
+    "visits/me": ("visit",),
+    "visits/send": ("visit",),
 }
 
 

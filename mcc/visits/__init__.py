@@ -1,0 +1,1 @@
+"""Officers go from door to door: visits, follow-ups, coverage, and what is held about people."""

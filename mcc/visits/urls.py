@@ -1,0 +1,19 @@
+"""The addresses under /visits/: the officer's telephone, and what has come from it."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from mcc.visits import phone_views, views
+
+urlpatterns = [
+    path("phone/", phone_views.phone, name="visits-phone"),
+    path("phone/sw.js", phone_views.worker, name="visits-worker"),
+    path("phone/words.js", phone_views.words, name="visits-words"),
+    # Outside of what the worker reaches: never answered from what is kept.
+    path("me", phone_views.me, name="visits-me"),
+    path("send", phone_views.send, name="visits-send"),
+    path("", views.visits, name="visits"),
+    path("<uuid:pk>/", views.visit, name="visit"),
+    path("<uuid:pk>/<slug:which>.jpg", views.picture, name="visit-picture"),
+]
