@@ -49,6 +49,7 @@ test: packages lint ## everything that must hold before a change lands
 
 fuzz: $(VENV)/dev.stamp ## hostile messages, sentences, settings and databases, two processes, minutes
 	$(BIN)/python -m tests.fuzz
+	KENTONGAN_API_REQUESTS=400 $(BIN)/pytest -n 0 -q tests/mcc/test_api.py -k server_error
 
 test-systemd: packages $(VENV)/dev.stamp ## the services under a real systemd (root)
 	$(BIN)/pytest tests/systemd/booted.py

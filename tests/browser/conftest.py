@@ -1,4 +1,8 @@
-"""One Chromium and one city for all browser tests of a process; each test its own pages."""
+"""One Chromium and one city for the browser tests of a process; each test its own pages.
+
+They end with the last of these tests: Playwright's loop runs in their thread, and beside one
+Django gives its database to nobody.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium, without a screen."""
     program = shutil.which("chromium")
@@ -33,7 +37,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def city(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """The whole chain, running; shared, because starting it takes seconds."""
     with Ground(tmp_path_factory.mktemp("city"), chromium) as running:

@@ -28,6 +28,7 @@ REPOSITORY = Path(__file__).parents[2]
 POST = POSTS[0][0]
 SIZE = ViewportSize(width=1360, height=800)
 WAIT_MS = 15_000
+ATTEMPTS = 3  # with a wrong password, before an account is locked
 
 
 class Ground:
@@ -45,7 +46,8 @@ class Ground:
     def __enter__(self) -> Ground:
         self.broker.start()
         self.stage = Stage(self.directory, self.broker.url)
-        self.centre = Centre(self.directory, self.broker.url, more=f"[site]\nport = {self.port}\n")
+        more = f"[site]\nport = {self.port}\n[people]\nattempts = {ATTEMPTS}\n"
+        self.centre = Centre(self.directory, self.broker.url, more=more)
         self.centre.set_up()
         (self.directory / "mcc.secret").chmod(0o600)
         done = subprocess.run(

@@ -8,14 +8,14 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.axe import serious
-from tests.browser.ground import POSTS, Ground
+from tests.browser.ground import ATTEMPTS, POSTS, Ground
 
 Scheme = Literal["light", "dark"]
 # Account (None: nobody has signed in) -> the pages that are looked at as that person.
 PAGES: dict[str | None, tuple[str, ...]] = {
     None: ("/login/", "/info/", "/info/?lang=en", "/info/post/POST"),
     "sari": ("/shift/", "/password/", "/code/app/"),
-    "dewi": ("/phone/", "/password/"),
+    "dewi": ("/phone/",),
     "joko": ("/proofs/", "/admin/", "/admin/registers/post/", "/admin/registers/post/POST/change/"),
     "owes-rini": ("/code/",),
     "rini": (
@@ -38,15 +38,12 @@ PAGES: dict[str | None, tuple[str, ...]] = {
         "/admin/registers/post/POST/delete/",
         "/admin/registers/officer/",
         "/admin/registers/officer/add/",
-        "/admin/registers/officer/import/",
         "/admin/registers/unit/",
         "/admin/registers/unit/polsek-klojen/change/",
         "/admin/registers/kelurahan/",
         "/admin/registers/kecamatan/",
     ),
     "wati": (
-        "/code/app/",
-        "/shift/",
         "/figures/",
         "/admin/",
         "/admin/people/user/",
@@ -60,8 +57,8 @@ PAGES: dict[str | None, tuple[str, ...]] = {
     ),
 }
 LOOKS: tuple[tuple[str, Scheme], ...] = (("id", "light"), ("en", "dark"))
-# More than `[people] attempts` of the usual settings.
-TRIES = 15
+# More than `[people] attempts`.
+TRIES = ATTEMPTS + 1
 
 
 def browser_of(
@@ -78,7 +75,14 @@ def found_on(page: Page, url: str) -> list[str]:
     assert answer is not None
     is_there = answer.status == 200 and page.url == url
     said = [] if is_there else [f"answers {answer.status} {page.url}"]
-    return [*said, *(f"{rule}: {places}" for rule, places in serious(page))]
+    found = serious(page)
+    if "/admin/registers/post/" in url or "/admin/people/user/1/" in url:
+        # Pages of each kind that the registers have, in the other look: it changes but colours.
+        page.emulate_media(color_scheme="dark")
+        page.evaluate("Promise.all(document.getAnimations().map(one => one.finished))")
+        found += serious(page, "color-contrast")
+        page.emulate_media(color_scheme="light")
+    return [*said, *(f"{rule}: {places}" for rule, places in found)]
 
 
 @pytest.mark.parametrize(("language", "scheme"), LOOKS)
@@ -90,7 +94,8 @@ def test_axe_finds_nothing_serious_on_any_page_of_any_role(
     found: list[str] = []
     for account, paths in PAGES.items():
         page = browser_of(ground, account, language, scheme).new_page()
-        for path in paths:
+        # The registers' own English is Django's; the pages beside them are looked at in both.
+        for path in [one for one in paths if language == "id" or "/admin/" not in one]:
             where = path.replace("POST", POSTS[0][0])
             found += (f"{account} {where}: {one}" for one in found_on(page, ground.address + where))
     assert found == [], "\n".join(found)

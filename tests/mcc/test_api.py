@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ pytestmark = pytest.mark.usefixtures("database", "quick_passwords")
 ON_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 CHECKS = [not_a_server_error, response_schema_conformance, status_code_conformance]
 ROOT = Path(__file__).parents[2]
+# Requests to each operation, valid ones and then broken ones: many more in `make fuzz`.
+REQUESTS = int(os.environ.get("KENTONGAN_API_REQUESTS", "10"))
 
 
 def a_client(user: User, *, may_act: bool = True, days: int | None = None) -> Client:
@@ -248,7 +251,7 @@ def test_nothing_that_is_asked_makes_a_server_error() -> None:
     for operation in operations:
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
-            @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+            @settings(max_examples=REQUESTS, deadline=None, suppress_health_check=list(HealthCheck))
             @given(case=operation.as_strategy(generation_mode=mode))
             def ask(case: Any) -> None:
                 answer = case.call(headers=headers)

@@ -23,13 +23,14 @@ PAUSE_S = 2.1  # of a finger, after which three presses are a repeat
 
 
 @pytest.fixture
-def stage(broker: Mosquitto, tmp_path: Path) -> Iterator[Stage]:
+def stage(broker: Mosquitto, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """Post, gateway with its control socket, and command centre; the lamp armed."""
     ground = Stage(tmp_path, broker.url)
     with (tmp_path / "gateway.toml").open("a") as config:
         config.write(f'[control]\nsocket = "{control(ground)}"\n')
     try:
-        ground.start_gateway()
+        module = getattr(request, "param", "gateway.cli")
+        ground.start_as("gateway", module, "run", "--config", str(tmp_path / "gateway.toml"))
         ground.start_mcc()
         ground.start_post()
         ground.until_lamp("armed")
@@ -175,13 +176,15 @@ def test_scenario_13_a_stale_open_test_and_a_window_that_a_restart_has_ended(
     assert kind_of(stage, raise_alarm(stage)) == "panic"
 
 
+# A minute of its windows lasts six seconds.
+@pytest.mark.parametrize("stage", ["tests.system.short_windows"], indirect=True)
 def test_a_window_ends_by_itself_and_a_walk_test_in_which_nobody_pressed_is_not_passed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import gateway.walk_test
     from gateway.cli import main
 
-    monkeypatch.setattr(gateway.walk_test, "LATE_S", 5.0)
+    monkeypatch.setattr(gateway.walk_test, "LATE_S", 1.0)
     config = ("--config", str(stage.directory / "gateway.toml"))
     walk = ("walk-test", stage.post_id, "--technician", "Ani", "--minutes", "1")
     assert main([*walk, *config]) == 1
