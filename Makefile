@@ -88,7 +88,7 @@ drawings: $(VENV)/dev.stamp ## write docs/hardware/ from its settings
 
 # Texts in the code are English; the Indonesian ones stand in locale/ and are compiled beside.
 words: packages $(VENV)/dev.stamp ## gather the texts of the pages into their catalogues, and compile these
-	@for app in console cases people registers escalation api community visits; do mkdir -p mcc/$$app/locale && (cd mcc/$$app && export PYTHONPATH=$(CURDIR) DJANGO_SETTINGS_MODULE=mcc.site.settings && \
+	@for app in console cases people registers escalation api community visits anev; do mkdir -p mcc/$$app/locale && (cd mcc/$$app && export PYTHONPATH=$(CURDIR) DJANGO_SETTINGS_MODULE=mcc.site.settings && \
 	$(CURDIR)/$(BIN)/django-admin makemessages -l id --no-obsolete --no-location --no-wrap -v 0 && \
 	if [ -d static ]; then $(CURDIR)/$(BIN)/django-admin makemessages -d djangojs -l id --no-obsolete --no-location --no-wrap -i 'static/vendor/*' -v 0; fi && \
 	$(CURDIR)/$(BIN)/django-admin compilemessages -v 0); done

@@ -31,6 +31,7 @@ from mcc.cases.models import Alarm, Entry, FaultLife, PostDocument
 from mcc.escalation.figures import answer_of
 from mcc.registers.models import Kecamatan, Kelurahan, Officer, Post
 from mcc.settings import MccFile
+from mcc.visits import models as visited
 from protocol.messages import MccPost
 from protocol.values import wall_ms
 
@@ -84,8 +85,17 @@ def rows(begin_ms: int) -> Rows:
 
 
 def visits(begin_ms: int, end_ms: int) -> Iterator[Visit]:
-    """The visits of the week."""
-    return iter(())
+    """The visits of the week that have come in; no name, no finding."""
+    found = visited.Visit.objects.filter(visited_ms__gte=begin_ms, visited_ms__lt=end_ms)
+    columns = ("visit_id", "officer_id", "kelurahan_id", "visited_ms", "post")
+    for visit, officer, kelurahan, at_ms, post in found.values_list(*columns):
+        yield Visit(
+            visit_id=str(visit),
+            officer=str(officer),
+            kelurahan=kelurahan,
+            at_ms=at_ms,
+            post=post or None,
+        )
 
 
 def _scopes() -> Iterator[Scope]:

@@ -40,6 +40,7 @@ Action = Literal[Order, Window, OnFault, Note]
 # answered; `proofs`: which posts have shown that they work; `accounts`: people, tokens and hooks.
 # `practice`: drills, posters and false alarms. `visit`: goes from door to door and sees what is
 # theirs (`mcc.visits.access`); `visits`: sees all of it, and answers for what is held about people.
+# `practice`: drills, posters and false alarms. `anev`: the weekly analysis; `anev_make`: editions.
 Right = Literal[
     "console",
     "phone",
@@ -52,6 +53,8 @@ Right = Literal[
     "practice",
     "visit",
     "visits",
+    "anev",
+    "anev_make",
 ]
 
 _DESK: frozenset[Action] = frozenset(
@@ -100,14 +103,25 @@ ACTIONS: dict[Role, frozenset[Action]] = {
 RIGHTS: dict[Role, frozenset[Right]] = {
     "operator": frozenset(("console", "posts", "practice")),
     "supervisor": frozenset(
-        ("console", "posts", "admin", "registers", "figures", "proofs", "practice", "visits")
+        (
+            "console",
+            "posts",
+            "admin",
+            "registers",
+            "figures",
+            "proofs",
+            "practice",
+            "visits",
+            "anev",
+            "anev_make",
+        )
     ),
-    "picket": frozenset(("phone",)),
+    "picket": frozenset(("phone", "anev")),
     "technician": frozenset(("posts", "admin", "proofs", "practice")),
     "administrator": frozenset(
-        ("console", "posts", "admin", "registers", "figures", "proofs", "accounts")
+        ("console", "posts", "admin", "registers", "figures", "proofs", "accounts", "anev")
     ),
-    "bhabinkamtibmas": frozenset(("visit",)),
+    "bhabinkamtibmas": frozenset(("visit", "anev")),
 }
 # Sees and does only what concerns its own unit's area.
 OWN_AREA_ONLY: frozenset[Role] = frozenset(("picket",))

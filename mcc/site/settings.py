@@ -88,6 +88,7 @@ INSTALLED_APPS = [
     "mcc.api",
     "mcc.community",
     "mcc.visits",
+    "mcc.anev",
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

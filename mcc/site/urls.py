@@ -21,6 +21,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include(api_urls())),
     path("figures/", figures, name="figures"),
     path("proofs/", proofs, name="proofs"),
+    path("", include("mcc.anev.urls")),
     path("", include("mcc.community.urls")),
     path("visits/", include("mcc.visits.urls")),
     path("", include("mcc.people.urls")),

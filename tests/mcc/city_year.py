@@ -16,7 +16,9 @@ import msgspec
 from mcc.alarms import AlarmRecord
 from mcc.anev.figures import DAY_MS, HOUR_MS, WEEK_MS
 from mcc.cases.models import Alarm, Entry, FaultLife, PostDocument
+from mcc.people.models import User
 from mcc.registers.models import Kelurahan, Officer, Post, Unit
+from mcc.visits.models import Visit
 from protocol.messages import Location, MccPost, Raised, Selftest, Step, Steps
 from protocol.values import timestamp
 
@@ -24,6 +26,7 @@ POSTS = 300
 WEEKS = 52
 CALLS_A_WEEK = 26
 PRACTICE_A_WEEK = 12
+VISITS = 900  # in the last two weeks and the one after
 OPERATORS = ("Sari", "Budi", "Rini")
 NOTES = (
     "anak-anak bermain di pos",
@@ -37,7 +40,7 @@ NOTES = (
 OUTCOMES = {"false": 78, "prank": 10, "real": 9, "test": 3}  # of a hundred
 # Hour by hour, beginning at midnight.
 BY_HOUR = (6, 6, 5, 3, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 7, 8, 8, 8, 7)
-FAULTS = ("silent", "silent", "silent", "button_stuck", "power_low", "tamper", "clock_lost")
+FAULTS = ("silent", "silent", "silent", "button_stuck", "mains_lost", "tamper", "gps_lost")
 
 
 @dataclass
@@ -68,6 +71,7 @@ class Year:
         Alarm.objects.bulk_create(self._alarms, batch_size=500)
         Entry.objects.bulk_create(self._entries, batch_size=500)
         FaultLife.objects.bulk_create(self._faults(), batch_size=500)
+        self._visits()
 
     # --- registers ---
 
@@ -244,8 +248,8 @@ class Year:
         )
 
     def _edges(self) -> None:
-        """On the first and the last millisecond of every week, one by a post nobody knows."""
-        for week in range(self.weeks - 14, self.weeks + 1):
+        """On the first and the last millisecond of weeks, one by a post nobody knows."""
+        for week in (self.weeks - n for n in (14, 13, 12, 2, 1, 0)):
             at_ms = self.begin_ms + week * WEEK_MS
             self._call(self._posts[week % 40], at_ms, week)
             self._call("mlg-unknown-rw01", at_ms - 1, week - 1)
@@ -279,6 +283,40 @@ class Year:
             FaultLife(owner=owner, fault=fault, raised_ms=raised_ms, cleared_ms=cleared_ms)
             for owner, fault, raised_ms, cleared_ms in dict.fromkeys(lives)
         ]
+
+    # --- visits ---
+
+    def _visits(self) -> None:
+        """Of the last weeks: three of four officers go out, some posts are checked."""
+        author = User.objects.create(username="author", role="supervisor")
+        officers = list(Officer.objects.order_by("pk"))
+        wards = {one.post_id: one.kelurahan_id for one in Post.objects.all()}
+        visits = []
+        for n in range(VISITS):
+            officer = officers[min(int(self._random.paretovariate(1) * 9), len(officers) - 1)]
+            # Now and then somebody helps out in another kelurahan.
+            ward = officer.kelurahan_id if self._random.random() < 0.95 else None
+            ward = ward or "35.73.01.1001"
+            at_ms = self.end_ms - 2 * WEEK_MS + self._random.randrange(3 * WEEK_MS)
+            if n < 4:
+                at_ms = self.end_ms - WEEK_MS * (n // 2) - n % 2
+            posts = [post for post, kelurahan in wards.items() if kelurahan == ward]
+            post = self._random.choice(posts) if self._random.random() < 0.4 else ""
+            visits.append(
+                Visit(
+                    visit_id=self._id(),
+                    author=author,
+                    officer=officer,
+                    kelurahan_id=ward,
+                    visited_ms=at_ms,
+                    received_ms=at_ms + 60_000,
+                    kind="post" if post else "household",
+                    purpose="post" if post else "greeting",
+                    name="Pak Slamet",
+                    post=post,
+                )
+            )
+        Visit.objects.bulk_create(visits, batch_size=500)
 
     def _id(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))

@@ -138,7 +138,23 @@ _COUNTS = (
     " WHERE p.id = life.post AND coalesce(cleared_ms, :end) >= :end",
     "SELECT DISTINCT scope, 'posts.silent', post FROM life JOIN post_state p USING (scope)"
     " WHERE p.id = life.post AND fault = 'silent' AND coalesce(cleared_ms, :end) > :begin",
+    *(
+        f"SELECT v.scope, 'visits.made', v.id FROM ({visits}) v"
+        " WHERE at_ms >= :begin AND at_ms < :end"
+        for visits in (
+            "SELECT 'city' AS scope, visit_id AS id, visited_ms AS at_ms FROM visits_visit"
+            " UNION ALL SELECT 'kel/' || kelurahan_id, visit_id, visited_ms FROM visits_visit"
+            " UNION ALL SELECT 'officer/' || officer_id, visit_id, visited_ms FROM visits_visit"
+            " UNION ALL SELECT 'kec/' || k.kecamatan_id, visit_id, visited_ms FROM visits_visit"
+            " JOIN registers_kelurahan k ON k.code = kelurahan_id",
+        )
+    ),
 )
+# Posts that were checked: those of an officer are the ones that this officer checked.
+_CHECKED = """SELECT DISTINCT area.scope, v.post FROM visits_visit v JOIN area ON area.post = v.post
+  WHERE visited_ms >= :begin AND visited_ms < :end
+  AND (area.scope NOT LIKE 'officer/%' OR area.scope = 'officer/' || v.officer_id)
+  AND (area.scope NOT LIKE 'kel/%' OR area.scope = 'kel/' || v.kelurahan_id)"""
 _HOURS = """SELECT scope, 'posts.silent_hours', round(sum(min(coalesce(cleared_ms, :end), :end)
   - max(raised_ms, :begin)) / 3600000.0, 1), group_concat(id)
   FROM life WHERE fault = 'silent' AND coalesce(cleared_ms, :end) > :begin GROUP BY scope"""
@@ -146,6 +162,11 @@ _STEP = """SELECT scope, id, max(0, {end} - {begin}) AS took,
   row_number() OVER (PARTITION BY scope ORDER BY max(0, {end} - {begin}), id) AS place,
   count(*) OVER (PARTITION BY scope) AS n
   FROM {of} WHERE kind = 'panic' AND {end} IS NOT NULL AND {begin} IS NOT NULL"""
+
+# SQLite has the ids of visits without their dashes.
+_AS_STORED = dict.fromkeys(("alarm", "post", "fault"), str) | {
+    "visit": lambda one: one.replace("-", "")
+}
 
 Counted = dict[tuple[str, str], tuple[float | None, tuple[str, ...]]]
 
@@ -170,6 +191,11 @@ def counted(path: Path, begin_ms: int, made_ms: int) -> Counted:
         for key, ids in events.items():
             assert key not in found, key
             found[key] = (len(ids), tuple(sorted(ids)))
+    checked: dict[str, set[str]] = {}
+    for scope, post in asked(_CHECKED):
+        checked.setdefault(scope, set()).add(post)
+    for scope, posts in checked.items():
+        found[scope, "visits.posts"] = (len(posts), tuple(sorted(posts)))
     for scope, name, hours, ids in asked(_HOURS):
         found[scope, name] = (hours, tuple(sorted(ids.split(","))))
     found |= _times_by_sql(asked)
@@ -212,7 +238,7 @@ def written_out(query: str) -> str:
 def shown(made: Report) -> Counted:
     """The report's numbers in the same form; shares are looked at apart."""
     return {
-        (scope, name): (number.value, tuple(sorted(number.ids)))
+        (scope, name): (number.value, tuple(sorted(map(_AS_STORED[number.of], number.ids))))
         for scope, section in made.sections.items()
         for name, number in section.items()
         if number.unit != "percent" and number.value
@@ -233,7 +259,7 @@ def test_every_figure_of_a_year_of_city_life_is_what_sql_counts(year: Path) -> N
     assert len(made.sections) == 1 + 5 + 57 + 59
     city = made.sections["city"]
     assert 20 < city["calls.panic"].n < 50
-    assert len({name.split(".")[0] for _, name in mine}) == 7
+    assert len({name.split(".")[0] for _, name in mine}) == 8
     assert all(city[f"time.{step}.p90"].value for step in STEPS)
     assert city["posts.standing.silent"].n > 3
     assert {f"trend.{back}.calls" for back in range(13)} <= city.keys()

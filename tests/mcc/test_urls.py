@@ -39,6 +39,8 @@ BY_RIGHT: dict[str, tuple[str, ...]] = {
     "admin/": ("admin",),
     # For tokens only, which no browser has.
     "api/v1/": (),
+    "anev/": ("anev",),
+    "anev/make": ("anev_make",),
     "figures/": ("figures",),
     "proofs/": ("proofs",),
     "shift/": ("console",),

@@ -59,7 +59,8 @@ def test_the_compiled_catalogue_is_up_to_date(catalogue: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "app", ["console", "cases", "people", "registers", "escalation", "api", "community", "visits"]
+    "app",
+    ["console", "cases", "people", "registers", "escalation", "api", "community", "visits", "anev"],
 )
 def test_every_text_of_the_code_is_in_its_catalogue(app: str, tmp_path: Path) -> None:
     copy = tmp_path / app

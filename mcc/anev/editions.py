@@ -1,0 +1,150 @@
+"""Makes editions, finds them, and says who may see what of them.
+
+A week is counted outside of any transaction; the edition, its line in the record and what is to be
+sent are one. Of two processes that make a week's first edition at once, one does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import msgspec
+from django.db.models import Max
+from django.utils.translation import gettext as _
+
+from mcc.anev import rows
+from mcc.anev.figures import CITY, WEEK_MS, Report, Scope, report, week_name
+from mcc.anev.models import Edition
+from mcc.cases.actions import Refused
+from mcc.cases.changes import changes
+from mcc.cases.models import Entry
+from mcc.people.models import User
+from mcc.people.roles import OWN_AREA_ONLY
+from mcc.registers.models import Unit
+from mcc.settings import MccFile
+
+MADE = "anev_made"
+# Editions of one week; more are a mistake of somebody's.
+EDITIONS_MAX = 99
+_REPORT = msgspec.json.Decoder(Report)
+# Told of an edition inside the transaction that writes it.
+Told = Callable[[Edition], None]
+
+
+def draft(settings: MccFile, begin_ms: int, now_ms: int) -> Report:
+    """The figures of a week as they stand; nothing is stored.
+
+    Raises:
+        Refused: the week has not begun, or has too many calls.
+    """
+    if begin_ms > now_ms:
+        raise Refused("wrong", _("This week has not begun."))
+    try:
+        return report(rows.rows(begin_ms), rows.limits_of(settings), begin_ms, now_ms)
+    except rows.TooMany as error:
+        raise Refused("full", str(error)) from None
+
+
+def make(settings: MccFile, begin_ms: int, now_ms: int, user: User, told: Told) -> Edition:
+    """Make the next edition of a week that is over, for this person.
+
+    Raises:
+        Refused: the week is not over, or has too many calls or editions.
+        django.db.Error: nothing was made.
+    """
+    if begin_ms + WEEK_MS > now_ms:
+        raise Refused("wrong", _("This week is not over."))
+    made = draft(settings, begin_ms, now_ms)
+    with changes():
+        return _write(made, user, told)
+
+
+def make_first(settings: MccFile, begin_ms: int, now_ms: int, told: Told) -> Edition | None:
+    """Make the first edition of a week that is over; None where there is one.
+
+    Raises:
+        Refused: the week has too many calls.
+        django.db.Error: nothing was made.
+    """
+    week = Edition.objects.filter(week=week_name(begin_ms))
+    if week.exists():
+        return None
+    made = draft(settings, begin_ms, now_ms)
+    with changes():
+        return None if week.exists() else _write(made, None, told)
+
+
+def _write(made: Report, user: User | None, told: Told) -> Edition:
+    """Inside `changes()`: nobody else is writing."""
+    of_week = Edition.objects.filter(week=made.week)
+    number = (of_week.aggregate(latest=Max("number"))["latest"] or 0) + 1
+    if number > EDITIONS_MAX:
+        raise Refused("full", _("There are %(max)s editions already.") % {"max": EDITIONS_MAX})
+    body = msgspec.json.encode(made).decode()
+    edition = Edition(
+        week=made.week,
+        number=number,
+        made_ms=made.made_ms,
+        made_by=user.label if user else "",
+        body=body,
+    )
+    edition.save()
+    Entry(
+        at_ms=made.made_ms,
+        action=MADE,
+        operator=user.label if user else "kentongan",
+        role=user.role if user else "",
+        user_id=user.pk if user else None,
+        detail={"week": made.week, "edition": number, "sha256": _digest(body)},
+    ).save()
+    told(edition)
+    return edition
+
+
+def report_of(edition: Edition) -> Report:
+    """What it says."""
+    return _REPORT.decode(edition.body)
+
+
+def is_as_made(edition: Edition) -> bool:
+    """Whether it is what the record says was made."""
+    lines = Entry.objects.filter(action=MADE, detail__week=edition.week)
+    digests = [one.detail.get("sha256") for one in lines.filter(detail__edition=edition.number)]
+    return _digest(edition.body) in digests
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def scopes_of(user: User, made: Report) -> list[Scope]:
+    """What of a report this person may see, the widest first."""
+    if not user.has_right("anev"):
+        return []
+    if user.has_right("visit"):
+        # An officer's own figures, and those of the kelurahan that is the officer's now.
+        officer = user.officer
+        own = {f"officer/{officer.pk}", f"kel/{officer.kelurahan_id}"} if officer else set()
+        return [scope for scope in made.scopes if scope.key in own]
+    if user.role not in OWN_AREA_ONLY:
+        return list(made.scopes)
+    return scopes_of_unit(user.unit, made) if user.unit else []
+
+
+def scopes_of_unit(unit: Unit, made: Report) -> list[Scope]:
+    """A unit's own area and what lies in it; the Polresta's is the city."""
+    top = CITY if unit.kind == Unit.Kind.POLRESTA else f"kec/{unit.kecamatan_id}"
+    return within(made, top)
+
+
+def within(made: Report, top: str) -> list[Scope]:
+    """A scope and all below it; none where there is no such scope."""
+    wanted = {top}
+    found = []
+    for scope in made.scopes:
+        # A scope stands behind its parent.
+        if scope.key == top or scope.parent in wanted:
+            wanted.add(scope.key)
+            found.append(scope)
+    return found
