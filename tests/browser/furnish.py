@@ -20,7 +20,11 @@ PEOPLE = (
     ("rini", "supervisor", "Rini", None),
     ("joko", "technician", "Joko", None),
     ("wati", "administrator", "Wati", None),
+    ("wibowo", "bhabinkamtibmas", "Wibowo", None),
+    ("hadi", "bhabinkamtibmas", "Hadi", None),
 )
+# Account, service number, kelurahan of a Bhabinkamtibmas.
+OFFICERS = (("wibowo", "80010001", "Dinoyo"), ("hadi", "80010002", "Kasin"))
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 # Have an app for one-time codes; the sessions `owes-NAME` are theirs before a code was given.
 WITH_CODES = ("rini", "wati")
@@ -58,15 +62,28 @@ def furnish() -> dict[str, str]:
                 "contacts": f"Ketua RW {number}: Pak Slamet, 0812-0000-00{number}",
             },
         )
-    ward = Kelurahan.objects.get(name="Dinoyo")
-    Officer.objects.update_or_create(
-        number="80010001",
-        defaults={"name": "Wibowo", "rank": "Aiptu", "kelurahan": ward, "on_duty": True},
-    )
+    officers = {}
+    for account, number, kelurahan in OFFICERS:
+        ward = Kelurahan.objects.get(name=kelurahan)
+        officers[account], _ = Officer.objects.update_or_create(
+            number=number,
+            defaults={
+                "name": account.title(),
+                "rank": "Aiptu",
+                "kelurahan": ward,
+                "on_duty": account == "wibowo",
+            },
+        )
     sessions = {}
     for account, role, first_name, unit in PEOPLE:
         user, _ = User.objects.update_or_create(
-            username=account, defaults={"role": role, "first_name": first_name, "unit_id": unit}
+            username=account,
+            defaults={
+                "role": role,
+                "first_name": first_name,
+                "unit_id": unit,
+                "officer": officers.get(account),
+            },
         )
         if account in WITH_CODES:
             app, _ = TOTPDevice.objects.get_or_create(user=user, name="app", confirmed=True)

@@ -16,6 +16,7 @@ PAGES: dict[str | None, tuple[str, ...]] = {
     None: ("/login/", "/info/", "/info/?lang=en", "/info/post/POST"),
     "sari": ("/shift/", "/password/", "/code/app/"),
     "dewi": ("/phone/",),
+    "wibowo": ("/visits/phone/", "/visits/"),
     "joko": ("/proofs/", "/admin/", "/admin/registers/post/", "/admin/registers/post/POST/change/"),
     "owes-rini": ("/code/",),
     "rini": (
@@ -28,6 +29,7 @@ PAGES: dict[str | None, tuple[str, ...]] = {
         "/admin/community/section/law/change/",
         "/figures/",
         "/proofs/",
+        "/visits/",
         "/admin/",
         "/admin/registers/",
         "/admin/registers/post/",

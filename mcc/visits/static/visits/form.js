@@ -1,0 +1,166 @@
+// The form of a visit: its fields, photo, signature, place and follow-ups, into a visit and back.
+import { Signature, shrunk } from "./picture.js";
+
+const WEEK_DAYS = 7;
+const PLACE_WAIT_MS = 30_000;
+
+export class Form {
+  // `onChange()`: something was entered; `onWrong(text)`: something cannot be used, "" when it can.
+  constructor(form, config, { onChange, onWrong }) {
+    this.form = form;
+    this.config = config;
+    this.on = { onChange, onWrong };
+    this.photo = null;
+    this.place = null;
+    this.signature = new Signature(form.querySelector("#signature"), onChange);
+    this.preview = form.querySelector("#preview");
+    this.tasks = form.querySelector("#tasks");
+    form.addEventListener("input", onChange);
+    form.elements.kelurahan.addEventListener("change", () => this.showPosts());
+    form.elements.photo.addEventListener("change", () => this.takePhoto());
+    form.elements.consent.addEventListener("change", () => this.takePlace());
+    form.querySelector("#sign-again").addEventListener("click", () => {
+      this.signature.clear();
+      onChange();
+    });
+    form.querySelector("#without-photo").addEventListener("click", () => {
+      this.showPhoto(null);
+      onChange();
+    });
+    form.querySelector("#add-task").addEventListener("click", () => {
+      this.addTask("", local(Date.now() + WEEK_DAYS * 86_400_000).slice(0, 10)).querySelector("input").focus();
+      onChange();
+    });
+    this.clear();
+  }
+
+  clear() {
+    this.form.reset();
+    this.form.elements.visited.value = local(Date.now());
+    this.tasks.replaceChildren();
+    this.signature.clear();
+    this.showPhoto(null);
+    this.place = null;
+    this.sayPlace("");
+    this.showPosts();
+  }
+
+  // What was entered, to be put back as it was.
+  async kept() {
+    const fields = [...new FormData(this.form)].filter(([, value]) => typeof value === "string");
+    return { fields, photo: this.photo, signature: await this.signature.blob(), place: this.place };
+  }
+
+  async put({ fields, photo, signature, place }) {
+    this.clear();
+    const dues = fields.filter(([name]) => name === "due");
+    fields.filter(([name]) => name === "task").forEach(([, text], n) => this.addTask(text, dues[n]?.[1] ?? ""));
+    const single = fields.filter(([name]) => name !== "task" && name !== "due");
+    const set = ([name, value]) => {
+      const element = this.form.elements[name];
+      if (element?.type === "checkbox") element.checked = true;
+      else if (element && "value" in element) element.value = value;
+    };
+    single.forEach(set);
+    // The posts are those of the kelurahan, which has just been set.
+    this.showPosts();
+    single.filter(([name]) => name === "post").forEach(set);
+    this.showPhoto(photo);
+    await this.signature.put(signature);
+    this.place = place ?? null;
+    if (this.place) this.sayPlace(this.placeWords());
+  }
+
+  // The visit as the server wants it (mcc/visits/intake.py), without its key and author.
+  visit() {
+    const value = (name) => this.form.elements[name].value.trim();
+    const said = (name) => ({ yes: true, no: false })[value(name)] ?? null;
+    const tasks = [...this.tasks.children].map((row) => ({ text: row.querySelector("[name=task]").value.trim(), due: row.querySelector("[name=due]").value }));
+    const post = value("post");
+    return {
+      kelurahan: value("kelurahan"),
+      visited_ms: new Date(value("visited")).getTime(),
+      kind: value("kind"),
+      purpose: value("purpose"),
+      name: value("name"),
+      phone: value("phone"),
+      address: value("address"),
+      findings: value("findings"),
+      place: this.form.elements.consent.checked && this.place ? { ...this.place, consent: true } : null,
+      check: post ? { post, pressed: said("pressed"), lamp: said("lamp"), poster: said("poster") } : null,
+      follow_ups: tasks.filter((one) => one.text),
+    };
+  }
+
+  addTask(text, due) {
+    const row = this.form.querySelector("#task").content.firstElementChild.cloneNode(true);
+    row.querySelector("[name=task]").value = text;
+    row.querySelector("[name=due]").value = due;
+    row.querySelector("button").addEventListener("click", () => {
+      row.remove();
+      this.on.onChange();
+    });
+    if (this.tasks.children.length < this.config.follow_ups_max) this.tasks.append(row);
+    else this.on.onWrong(interpolate(gettext("A visit has at most %s follow-ups."), [this.config.follow_ups_max]));
+    return row;
+  }
+
+  showPosts() {
+    const select = this.form.elements.post;
+    const here = this.config.posts.filter((one) => one.kelurahan === this.form.elements.kelurahan.value);
+    select.replaceChildren(select.options[0], ...here.map((one) => new Option(one.name, one.id)));
+    select.value = "";
+  }
+
+  async takePhoto() {
+    const [file] = this.form.elements.photo.files;
+    this.form.elements.photo.value = "";
+    if (!file) return;
+    try {
+      this.showPhoto(await shrunk(file, this.config.side_pixels, this.config.file_bytes_max));
+      this.on.onWrong("");
+      this.on.onChange();
+    } catch (error) {
+      this.on.onWrong(error.message);
+    }
+  }
+
+  showPhoto(blob) {
+    this.photo = blob ?? null;
+    URL.revokeObjectURL(this.preview.src);
+    this.preview.hidden = this.form.querySelector("#without-photo").hidden = !blob;
+    if (blob) this.preview.src = URL.createObjectURL(blob);
+    else this.preview.removeAttribute("src");
+  }
+
+  takePlace() {
+    this.place = null;
+    this.sayPlace("");
+    if (!this.form.elements.consent.checked) return;
+    this.sayPlace(gettext("Looking for the place …"));
+    const found = ({ coords }) => {
+      if (!this.form.elements.consent.checked) return;
+      this.place = { lat: coords.latitude, lon: coords.longitude, accuracy_m: coords.accuracy };
+      this.sayPlace(this.placeWords());
+      this.on.onChange();
+    };
+    const failed = () => this.sayPlace(gettext("The place is not known; the visit is kept without it."));
+    if (navigator.geolocation) navigator.geolocation.getCurrentPosition(found, failed, { enableHighAccuracy: true, timeout: PLACE_WAIT_MS });
+    else failed();
+  }
+
+  placeWords() {
+    const { lat, lon, accuracy_m } = this.place;
+    return `${lat.toFixed(5)}, ${lon.toFixed(5)} (± ${Math.round(accuracy_m)} m)`;
+  }
+
+  sayPlace(text) {
+    this.form.querySelector("#place").textContent = text;
+  }
+}
+
+// A moment as the fields for day and time want it, by this telephone's clock.
+export function local(at_ms) {
+  const at = new Date(at_ms);
+  return new Date(at_ms - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}

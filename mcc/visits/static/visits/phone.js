@@ -1,0 +1,224 @@
+// The officers' page: what is written down waits in this browser and is sent when there is a network
+// and its officer is signed in. A visit leaves the queue when the server says that it is on its disk,
+// and never before; sent twice it is kept once, by its key.
+import { Form } from "./form.js";
+import { Queue, QueueFull } from "./queue.js";
+
+const AGAIN_MS = 20_000;
+const ASK_MS = 10_000;
+const SEND_MS = 120_000;
+const DRAFT_MS = 400;
+
+const config = JSON.parse(document.getElementById("config").textContent);
+const element = (id) => document.getElementById(id);
+const queue = new Queue(config.queue_max);
+const form = new Form(element("visit"), config, { onChange: keepDraftSoon, onWrong: sayWrong });
+let keeping = false;
+let replaces = null;
+let drafting = 0;
+
+// --- the form -----------------------------------------------------------------------------------
+
+element("visit").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  // Tapped twice it is still one visit.
+  if (keeping) return;
+  keeping = true;
+  try {
+    await keep();
+    sayWrong("");
+  } catch (error) {
+    const full = interpolate(gettext("%s visits wait already: this one stays in the form until some are sent."), [config.queue_max]);
+    sayWrong(error instanceof QueueFull ? full : interpolate(gettext("This telephone cannot keep the visit; it stays in the form. (%s)"), [error?.name ?? error]));
+  } finally {
+    keeping = false;
+  }
+});
+
+async function keep() {
+  const { photo, signature, ...entered } = await form.kept();
+  const visit_id = crypto.randomUUID();
+  const visit = { visit_id, user_id: config.user_id, ...form.visit() };
+  // What is sent is this very text, however often.
+  const item = { visit_id, user_id: config.user_id, user: config.user, added_ms: Date.now(), body: JSON.stringify(visit), entered, photo, signature, refused: null };
+  clearTimeout(drafting);
+  await queue.add(item, replaces);
+  navigator.storage?.persist?.();
+  replaces = null;
+  form.clear();
+  await show();
+  element("kept").textContent = gettext("Kept on this telephone.");
+  sendAll();
+}
+
+function keepDraftSoon() {
+  element("kept").textContent = "";
+  clearTimeout(drafting);
+  // Taking a photo may make the telephone close this page: what was entered is there again.
+  drafting = setTimeout(async () => {
+    try {
+      await queue.keepDraft({ ...(await form.kept()), replaces });
+    } catch (error) {
+      sayWrong(interpolate(gettext("This telephone does not keep what you enter until it is stored. (%s)"), [error?.name ?? error]));
+    }
+  }, DRAFT_MS);
+}
+
+function sayWrong(text) {
+  element("wrong").textContent = text;
+}
+
+// --- what waits ---------------------------------------------------------------------------------
+
+async function show() {
+  const items = await queue.all();
+  element("count").textContent = items.length ? interpolate(gettext("Not sent yet: %s of at most %s"), [items.length, config.queue_max]) : gettext("Everything is sent.");
+  element("count").classList.toggle("waits", items.length > 0);
+  element("queue").replaceChildren(...items.map(line));
+  document.title = items.length ? `(${items.length}) ${element("heading").textContent}` : element("heading").textContent;
+}
+
+function line(item) {
+  const row = document.createElement("li");
+  const visit = JSON.parse(item.body);
+  const ward = element("visit").elements.kelurahan.querySelector(`option[value="${CSS.escape(visit.kelurahan)}"]`);
+  const what = document.createElement("p");
+  what.textContent = [new Date(visit.visited_ms).toLocaleString(document.documentElement.lang, { dateStyle: "short", timeStyle: "short" }), ward?.textContent, visit.name].filter(Boolean).join(" · ");
+  row.append(what);
+  if (item.user_id !== config.user_id) {
+    const whose = document.createElement("p");
+    whose.textContent = interpolate(gettext("Written down by %s, who has to sign in to send it."), [item.user]);
+    row.append(whose);
+  }
+  if (item.refused) {
+    const why = document.createElement("p");
+    why.className = "wrong";
+    why.textContent = `${gettext("The server does not take it:")} ${item.refused.why}`;
+    row.append(why);
+    // Under this key the server has another visit: changing this one would make a second of it.
+    if (item.refused.code !== "already") row.append(button(gettext("Change it"), () => change(item)));
+    row.append(button(gettext("Throw it away"), () => throwAway(item)));
+  }
+  return row;
+}
+
+function button(text, onClick) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.className = "plain";
+  made.textContent = text;
+  made.addEventListener("click", onClick);
+  return made;
+}
+
+async function change(item) {
+  await form.put({ ...item.entered, photo: item.photo, signature: item.signature });
+  replaces = item.visit_id;
+  keepDraftSoon();
+  sayWrong(item.refused.why);
+  element("visit").scrollIntoView();
+  element("visit").elements.kelurahan.focus();
+}
+
+async function throwAway(item) {
+  if (!confirm(gettext("Throw this visit away? Nothing of it is kept."))) return;
+  await queue.remove(item.visit_id);
+  await show();
+}
+
+// --- sending ------------------------------------------------------------------------------------
+
+class Away extends Error {}
+class SignIn extends Error {}
+
+// One page of this browser sends at a time; whoever comes second leaves it to the first.
+async function sendAll() {
+  await navigator.locks.request("kentongan-visits", { ifAvailable: true }, async (lock) => {
+    if (!lock) return;
+    try {
+      const waiting = (await queue.all()).filter((one) => !one.refused);
+      if (!waiting.length) return sayNetwork("", false);
+      const who = await me();
+      const own = waiting.filter((one) => one.user_id === who.user_id);
+      let troubled = "";
+      for (const one of own) {
+        troubled = (await sendOne(one, who.csrf)) || troubled;
+        await show();
+      }
+      sayNetwork(troubled, false);
+    } catch (error) {
+      if (error instanceof SignIn) sayNetwork(gettext("Sign in again: what waits is sent then."), true);
+      else if (error instanceof Away) sayNetwork(gettext("No network: what waits is sent later."), false);
+      else throw error;
+    }
+  });
+}
+
+async function ask(path, wait_ms, more = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { redirect: "manual", cache: "no-store", signal: AbortSignal.timeout(wait_ms), ...more });
+  } catch {
+    throw new Away();
+  }
+  if (answer.type === "opaqueredirect") throw new SignIn();
+  // Something else than our server may answer where a network wants a password first.
+  const said = await answer.json().catch(() => null);
+  return { status: answer.status, said };
+}
+
+// Who is signed in now, and the token for sending, which a kept page cannot know.
+async function me() {
+  const { status, said } = await ask(config.me, ASK_MS);
+  if (status === 403) throw new SignIn();
+  if (status !== 200 || !said?.csrf) throw new Away();
+  return said;
+}
+
+// "" when the server has it or refuses it for good; else why it is tried again.
+async function sendOne(item, csrf) {
+  const fields = new FormData();
+  fields.append("visit", item.body);
+  if (item.photo) fields.append("photo", item.photo, "photo.jpg");
+  if (item.signature) fields.append("signature", item.signature, "signature.jpg");
+  const { status, said } = await ask(config.send, SEND_MS, { method: "POST", body: fields, headers: { "X-CSRFToken": csrf } });
+  if (status === 200 && said?.kept === item.visit_id) {
+    await queue.remove(item.visit_id);
+    return "";
+  }
+  if (status === 403) throw new SignIn();
+  if (status === 413) {
+    await queue.refuse(item.visit_id, { code: "wrong", why: gettext("It is too large.") });
+    return "";
+  }
+  if ((status === 400 || status === 409) && said?.code) {
+    await queue.refuse(item.visit_id, said);
+    return "";
+  }
+  return said?.why ?? interpolate(gettext("The server has trouble (%s): it is tried again."), [status]);
+}
+
+function sayNetwork(text, signIn) {
+  element("network").textContent = text;
+  element("sign-in").hidden = !signIn;
+}
+
+// --- begin --------------------------------------------------------------------------------------
+
+if ("serviceWorker" in navigator) {
+  navigator.serviceWorker.register("/visits/phone/sw.js", { scope: "/visits/phone/" });
+  navigator.serviceWorker.ready.then(() => {
+    document.documentElement.dataset.kept = "yes";
+  });
+}
+const draft = await queue.draft();
+if (draft) {
+  await form.put(draft);
+  replaces = draft.replaces;
+}
+await show();
+document.documentElement.dataset.ready = "yes";
+window.addEventListener("online", sendAll);
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && sendAll());
+setInterval(sendAll, AGAIN_MS);
+await sendAll();

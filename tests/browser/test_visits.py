@@ -1,0 +1,272 @@
+"""The officers' page in a real browser: without a network, after a restart, with bad files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.axe import serious
+from tests.browser.conftest import FLAGS
+from tests.browser.ground import WAIT_MS, Ground
+from tests.mcc.test_photos import GPS_TAG, a_photo
+
+PHONE = {"width": 390, "height": 760}
+# So many visits wait already.
+FILL = """async (most) => {
+  const asked = indexedDB.open("kentongan-visits", 1);
+  await new Promise((done) => { asked.onsuccess = done; });
+  const all = asked.result.transaction("visits", "readwrite");
+  for (let n = 0; n < most; n += 1)
+    all.objectStore("visits").add({ visit_id: `${n}`, user_id: 0, added_ms: n, body: "{}" });
+  await new Promise((done) => { all.oncomplete = done; });
+}"""
+
+
+@contextmanager
+def a_telephone(ground: Ground, profile: Path, account: str = "wibowo") -> Iterator[Page]:
+    """A browser with a memory of its own, which outlives it; closed at the end."""
+    context = ground.browser.browser_type.launch_persistent_context(
+        str(profile),
+        executable_path=shutil.which("chromium"),
+        args=FLAGS,
+        viewport=PHONE,  # type: ignore[arg-type]
+        locale="id-ID",
+    )
+    context.set_default_timeout(WAIT_MS)
+    try:
+        if not context.cookies():
+            sign_in(ground, context, account)
+        yield context.pages[0] if context.pages else context.new_page()
+    finally:
+        context.close()
+
+
+def sign_in(ground: Ground, context: BrowserContext, account: str) -> None:
+    expires = time.time() + 3_600
+    context.add_cookies(
+        [
+            {
+                "name": "sessionid",
+                "value": ground.sessions[account],
+                "url": ground.address,
+                "expires": expires,
+            },
+            {
+                "name": "django_language",
+                "value": "id",
+                "url": ground.address,
+                "expires": expires,
+            },
+        ]
+    )
+
+
+def opened(ground: Ground, page: Page) -> Page:
+    page.goto(f"{ground.address}/visits/phone/")
+    page.wait_for_selector("html[data-ready][data-kept]")
+    return page
+
+
+def a_photo_from_a_home() -> bytes:
+    exif = Image.Exif()
+    exif.get_ifd(GPS_TAG)[2] = (7.0, 57.0, 4.0)
+    return a_photo((2_400, 1_200), exif=exif).getvalue()
+
+
+def choose(page: Page, content: bytes, name: str = "foto.jpg") -> None:
+    file = {"name": name, "mimeType": "image/jpeg", "buffer": content}
+    page.set_input_files("[name=photo]", file)  # type: ignore[arg-type]
+
+
+def keep(page: Page, name: str, photo: bytes | None = None) -> None:
+    page.fill("[name=name]", name)
+    page.fill("[name=findings]", f"Ditemui: {name}")
+    if photo is not None:
+        choose(page, photo)
+        expect(page.locator("#preview")).to_be_visible()
+    page.click("#visit > button")
+    expect(page.locator("#kept")).not_to_be_empty()
+
+
+def kept_by(ground: Ground) -> list[tuple[str, str]]:
+    """Name and photo of every visit that the server holds."""
+    with sqlite3.connect(f"file:{ground.directory / 'site.db'}?mode=ro", uri=True) as database:
+        return list(database.execute("SELECT name, photo FROM visits_visit ORDER BY received_ms"))
+
+
+def test_five_visits_without_a_network_outlive_the_browser_and_arrive_once_each(
+    ground: Ground, tmp_path: Path
+) -> None:
+    before = len(kept_by(ground))
+    names = [f"Bu Sumarni {n}" for n in range(5)]
+    photo = a_photo_from_a_home()
+    with a_telephone(ground, tmp_path / "profile") as page:
+        opened(ground, page)
+        page.context.set_offline(True)
+        page.reload()
+        page.wait_for_selector("html[data-ready]")
+        for name in names:
+            keep(page, name, photo)
+        expect(page.locator("#queue > li")).to_have_count(5)
+        expect(page.locator("#count")).to_contain_text("5")
+    assert len(kept_by(ground)) == before
+    with a_telephone(ground, tmp_path / "profile") as page:
+        page.context.set_offline(True)
+        page.goto(f"{ground.address}/visits/phone/")
+        expect(page.locator("#queue > li")).to_have_count(5)
+        expect(page.locator("#network")).to_contain_text("jaringan")
+        page.context.set_offline(False)
+        expect(page.locator("#queue > li")).to_have_count(0)
+        expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
+        page.reload()
+        expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
+    arrived = kept_by(ground)[before:]
+    assert [name for name, _ in arrived] == names
+    for _, path in arrived:
+        with Image.open(ground.directory / "photos" / path) as image:
+            assert image.size == (1_600, 800)
+            assert not image.getexif()
+            assert GPS_TAG not in image.getexif()
+
+
+def test_an_answer_that_is_lost_on_the_way_makes_no_second_visit(
+    ground: Ground, tmp_path: Path
+) -> None:
+    before = len(kept_by(ground))
+    with a_telephone(ground, tmp_path / "profile") as page:
+        opened(ground, page)
+        sent = []
+
+        def lose(route: object) -> None:
+            sent.append(route.fetch().status)  # type: ignore[attr-defined]
+            route.abort()  # type: ignore[attr-defined]
+
+        page.route("**/visits/send", lose)
+        keep(page, "Pak Harto")
+        expect(page.locator("#network")).to_contain_text("jaringan")
+        assert sent[0] == 200
+        expect(page.locator("#queue > li")).to_have_count(1)
+        page.unroute("**/visits/send")
+        page.reload()
+        expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
+    assert [name for name, _ in kept_by(ground)[before:]] == ["Pak Harto"]
+
+
+def test_a_wrong_or_huge_file_is_said_and_the_form_keeps_its_content(
+    ground: Ground, tmp_path: Path
+) -> None:
+    with a_telephone(ground, tmp_path / "profile") as page:
+        opened(ground, page)
+        page.fill("[name=name]", "Bu Tini")
+        page.fill("[name=findings]", "Pagar roboh")
+        page.click("#add-task")
+        page.fill("[name=task]", "Lapor RW")
+        choose(page, b"this is no photo")
+        expect(page.locator("#wrong")).to_contain_text("bukan foto")
+        huge = tmp_path / "huge.jpg"
+        with huge.open("wb") as file:
+            file.truncate(26 * 1024 * 1024)
+        page.set_input_files("[name=photo]", huge)
+        expect(page.locator("#wrong")).to_contain_text("25 MB")
+        values = [
+            page.input_value(f"[name={name}]") for name in ("name", "findings", "task", "kelurahan")
+        ]
+        assert values == ["Bu Tini", "Pagar roboh", "Lapor RW", "35.73.05.1004"]
+        choose(page, a_photo((300, 200)).getvalue())
+        expect(page.locator("#preview")).to_be_visible()
+        expect(page.locator("#wrong")).to_be_empty()
+
+
+def test_what_was_entered_is_there_again_after_the_telephone_closed_the_page(
+    ground: Ground, tmp_path: Path
+) -> None:
+    with a_telephone(ground, tmp_path / "profile") as page:
+        opened(ground, page)
+        page.fill("[name=name]", "Bu Tini")
+        choose(page, a_photo((300, 200)).getvalue())
+        expect(page.locator("#preview")).to_be_visible()
+        page.click("#add-task")
+        page.fill("[name=task]", "Lapor RW")
+        page.wait_for_timeout(700)  # the draft is written 400 ms after the last key
+        page.reload()
+        expect(page.locator("#preview")).to_be_visible()
+        assert page.input_value("[name=name]") == "Bu Tini"
+        assert page.input_value("[name=task]") == "Lapor RW"
+
+
+def test_a_session_that_ended_keeps_the_queue_and_asks_to_sign_in_again(
+    ground: Ground, tmp_path: Path
+) -> None:
+    before = len(kept_by(ground))
+    with a_telephone(ground, tmp_path / "profile") as page:
+        opened(ground, page)
+        page.context.clear_cookies()
+        keep(page, "Pak Slamet")
+        expect(page.locator("#sign-in a")).to_be_visible()
+        expect(page.locator("#queue > li")).to_have_count(1)
+        sign_in(ground, page.context, "hadi")
+        opened(ground, page)
+        expect(page.locator("#queue > li")).to_contain_text("Wibowo")
+        assert len(kept_by(ground)) == before
+        page.context.clear_cookies()
+        sign_in(ground, page.context, "wibowo")
+        opened(ground, page)
+        expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
+    assert [name for name, _ in kept_by(ground)[before:]] == ["Pak Slamet"]
+
+
+def test_what_the_server_refuses_stays_and_can_be_changed(ground: Ground, tmp_path: Path) -> None:
+    before = len(kept_by(ground))
+    with a_telephone(ground, tmp_path / "profile") as page:
+        opened(ground, page)
+        page.fill("[name=visited]", "2049-01-01T10:00")
+        keep(page, "Bu Rahayu")
+        expect(page.locator("#queue .wrong")).to_contain_text("masa depan")
+        page.locator("#queue button").first.click()
+        assert page.input_value("[name=name]") == "Bu Rahayu"
+        page.fill("[name=visited]", time.strftime("%Y-%m-%dT%H:%M"))
+        page.click("#visit > button")
+        expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
+    assert [name for name, _ in kept_by(ground)[before:]] == ["Bu Rahayu"]
+
+
+def test_at_the_bound_of_the_queue_the_visit_stays_in_the_form(
+    ground: Ground, tmp_path: Path
+) -> None:
+    with a_telephone(ground, tmp_path / "profile") as page:
+        opened(ground, page)
+        page.context.set_offline(True)
+        most = json.loads(page.locator("#config").text_content() or "")["queue_max"]
+        page.evaluate(FILL, most)
+        page.fill("[name=name]", "Satu terlalu banyak")
+        page.click("#visit > button")
+        expect(page.locator("#wrong")).to_contain_text(str(most))
+        assert page.input_value("[name=name]") == "Satu terlalu banyak"
+
+
+@pytest.mark.parametrize("language", ["id", "en"])
+def test_the_page_fits_a_telephone_and_axe_finds_nothing_serious(
+    ground: Ground, language: str
+) -> None:
+    context = ground.context("wibowo")
+    chosen = {"name": "django_language", "value": language, "url": ground.address}
+    context.add_cookies([chosen])  # type: ignore[list-item]
+    page = context.new_page()
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    opened(ground, page)
+    page.context.set_offline(True)
+    keep(page, "Bu Sumarni")
+    page.click("#add-task")
+    expect(page.locator("#queue > li")).to_have_count(1)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= PHONE["width"]
+    assert serious(page) == []
