@@ -160,3 +160,14 @@ def test_axe_finds_nothing_serious_in_an_import_and_where_a_token_is_shown(
     page.click("[name=_save]")
     expect(page.locator(".messagelist .warning")).to_be_visible()
     assert serious(page) == []
+
+
+def test_the_information_page_opens_again_without_a_network(ground: Ground) -> None:
+    page = browser_of(ground, None, "id", "light").new_page()
+    page.goto(f"{ground.address}/info/?lang=en")
+    page.wait_for_selector("html[data-kept]")
+    page.context.set_offline(True)
+    page.reload()
+    expect(page.locator("h1")).to_contain_text("panic button")
+    page.goto(f"{ground.address}/info/post/never-opened")
+    expect(page.locator("h1")).to_contain_text("Tombol")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,3 +80,31 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, request: pytest.FixtureRe
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"cannot listen on 127.0.0.1:{port}" in serve(settings(tmp_path, f"port = {port}"))
+
+
+@pytest.mark.parametrize("declares", [True, False])
+def test_a_body_that_is_too_large_is_refused_before_it_fills_the_disk(declares: bool) -> None:
+    from mcc.site.asgi import BODY_BYTES_MAX, application
+
+    piece = bytes(1024 * 1024)
+    taken, answers = 0, []
+
+    async def receive() -> dict[str, object]:
+        nonlocal taken
+        taken += len(piece)
+        return {"type": "http.request", "body": piece, "more_body": True}
+
+    async def send(message: Mapping[str, Any]) -> None:
+        answers.append(message)
+
+    length = [(b"content-length", str(BODY_BYTES_MAX + 1).encode())] if declares else []
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/login/",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), *length],
+    }
+    asyncio.run(application(scope, receive, send))
+    assert [one["status"] for one in answers if "status" in one] == [413]
+    assert taken <= (0 if declares else BODY_BYTES_MAX + len(piece))
