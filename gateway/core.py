@@ -510,6 +510,7 @@ class Gateway:
             self._watched(record.post)
             if record.kind == "selftest" and not record.resolved:
                 self._run_selftest(record)
+            self._forget_dead(track)
 
     # --- what others may ask ---------------------------------------------------------------
 
@@ -926,11 +927,11 @@ class Gateway:
         if record is None:
             return
         if self._recall is not None and track.alarm_id in self._recall.outstanding:
-            if not (record.live or self._is_satisfied(track)):
+            if record.over and not self._is_satisfied(track):
                 return
             self._recall.outstanding.discard(track.alarm_id)
             self._continue_recall()
-        if record.live:
+        if not record.over:
             return
         del self._tracks[track.alarm_id]
         if record.kind == "selftest":

@@ -82,9 +82,14 @@ class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return is_answered(self.state)
 
     @property
+    def over(self) -> bool:
+        """Nothing more is to be said about it, so it leaves the memory."""
+        return self.resolved and not self.listed and self.cleared
+
+    @property
     def live(self) -> bool:
-        """Something is still to be said about it, so it is held in memory."""
-        return not self.resolved or self.listed or not self.cleared
+        """A start reads it. A self-test that is over leaves no row: one that is there is to go."""
+        return not self.over or self.kind == "selftest"
 
 
 @dataclass(frozen=True)

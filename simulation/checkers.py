@@ -304,7 +304,7 @@ class Checkers:
         posts = set()
         for alarm_id in commit.deletes:
             gone = rows.get(alarm_id)
-            if gone is not None and (gone.kind != "selftest" or gone.live):
+            if gone is not None and (gone.kind != "selftest" or not gone.over):
                 self._broken("P1", f"the journal deletes {gone}")
         for put in commit.puts:
             record = put.record
@@ -541,7 +541,7 @@ class Checkers:
         elif isinstance(message, MccAlarm):
             self._alarm_document(message)
         elif isinstance(message, MccPost):
-            self._post_document(message)
+            self._post_document(message, gateway)
 
     def _state_document(self, state: PostState) -> None:
         self._fits(state)
@@ -571,7 +571,7 @@ class Checkers:
             if receipt not in self._receipts:
                 self._broken("P1", f"{shown.alarm_id}: a receipt that this journal never got")
 
-    def _post_document(self, shown: MccPost) -> None:
+    def _post_document(self, shown: MccPost, gateway: GatewayProcess) -> None:
         if shown.test_window is not None:
             self._windows_said.add(shown.test_window.command_id)
         self._selftest_result(shown)
@@ -585,7 +585,9 @@ class Checkers:
             post = self.posts[shown.post]
             link = post.link
             steady = link.whole and not post.frozen
-            if steady and now_us - link.last_up_us < SILENT_AFTER_WILL_US + 5 * SECOND_US:
+            # So long it may take to come back; a gateway that was frozen meanwhile lost its words.
+            heard_us = max(link.last_up_us, gateway.thawed_us)
+            if steady and now_us - heard_us < SILENT_AFTER_WILL_US + 5 * SECOND_US:
                 steady = False
             if now_us - alive_us < SILENT_AFTER_WILL_US - SECOND_US or (
                 steady and now_us - alive_us < SILENT_US - SECOND_US

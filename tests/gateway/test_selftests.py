@@ -127,6 +127,21 @@ def test_one_that_passes_is_kept_hop_by_hop_and_leaves_nothing_else() -> None:
     assert rig.sounds == []
 
 
+def test_a_row_that_a_crash_left_behind_goes_at_the_next_start() -> None:
+    rig = asked()
+    offer(rig)
+    answer(rig)
+    report(rig)
+    over = msgspec.structs.replace(rig.journal[TEST], listed=False, cleared=True)
+    rig.advance(120)
+    rig.heartbeat()
+    rig.journal[TEST] = over  # committed as over, and killed before the row went
+    rig.restart()
+    rig.heartbeat()
+    assert rig.journal == {}
+    assert not any(rig.gateway.census().alarms.values())
+
+
 def test_it_is_due_again_a_day_later_and_not_before() -> None:
     rig = asked()
     offer(rig)
