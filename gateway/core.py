@@ -1383,6 +1383,7 @@ class Gateway:
             alarm_id=command.alarm_id,
             first_operator=None if first is None else first.operator,
             first_at=None if first is None else first.at,
+            gateway=self._settings.gateway_id,
         )
         self._count_refused(
             f"command_{not_done.refused}",
@@ -1612,8 +1613,8 @@ class Gateway:
         if not self._has_room_for(health.post):
             return
         post = self._watched(health.post)
-        post.connection = health.connection
-        post.heartbeat = health.n
+        if not post.beats(health.connection, health.n):
+            return
         post.note_uptime(health.boot_id, health.uptime_ms * 1000, self._now.uptime_us)
         post.holds = {one.alarm_id for one in health.alarms}
         for held in health.alarms:
@@ -1713,7 +1714,7 @@ class Gateway:
         if not self._has_room_for(presence.post):
             return
         post = self._watched(presence.post)
-        if heard.retained:
+        if heard.retained or (presence.online and not post.connects(presence.connection)):
             # It says who was there once, not that anyone is.
             if post.firmware is None:
                 post.firmware = presence.firmware
@@ -1721,7 +1722,6 @@ class Gateway:
                 self._say(Address("mcc", "posts", post.post))
             return
         if presence.online:
-            post.connection = presence.connection
             self._alive(post, faults=post.faults, firmware=presence.firmware)
         elif presence.connection == post.connection and post.presence == "online":
             # A will of an older connection comes late: the post has long been back.

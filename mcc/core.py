@@ -218,6 +218,7 @@ class _Attempt:
     due_us: int = 0
     pause_s: int = 0
     sent: int = 0
+    overtaken: bool = False  # since it was sent first, its alarm has been heard of, live
 
 
 @dataclass
@@ -478,7 +479,7 @@ class Core:
         if changed:
             self._dirty_alarms[document.alarm_id] = None
             effects.append(_line("alarm_received", document.alarm_id, state=document.state))
-        self._judge_by_alarm(held, document, effects)
+        self._judge_by_alarm(document, effects, live=not retained)
         if changed and not held.unsure:
             self._show(held, effects)
         elif self._is_committed(document.alarm_id):
@@ -618,17 +619,18 @@ class Core:
     # --- commands and what ends them ----------------------------------------------------------
 
     def _take_commands(self, commands: Iterable[Command], now: Now, effects: list[_Effect]) -> None:
-        for command in commands:
-            if command.command_id in self._by_id or command.command_id in self._settled:
+        for given in commands:
+            if given.command_id in self._by_id or given.command_id in self._settled:
                 continue
             if len(self._operator) >= COMMANDS_MAX:
-                effects.append(_refused("commands_full", command.command_id, COMMANDS_MAX))
+                effects.append(_refused("commands_full", given.command_id, COMMANDS_MAX))
                 return
+            held = self._held.get(given.alarm_id or "")
+            command = given if held is None else _as_answered(given, held.alarm)
             attempt = _Attempt(command, "operator", COMMAND_PAUSES_S)
             self._operator[command.command_id] = attempt
             self._by_id[command.command_id] = (attempt, None)
             effects.append(Show(CommandShown(command, None)))
-            held = self._held.get(command.alarm_id or "")
             if held is not None:
                 verdict = judge_on_alarm(command, held.alarm)
                 if held.alarm.closed_here is not None:
@@ -639,9 +641,10 @@ class Core:
                 self._show(held, effects)
             self._send(attempt, now, effects)
 
-    def _judge_by_alarm(self, held: _Held, document: MccAlarm, effects: list[_Effect]) -> None:
+    def _judge_by_alarm(self, document: MccAlarm, effects: list[_Effect], *, live: bool) -> None:
         for attempt in list(self._operator.values()):
             if attempt.command.alarm_id == document.alarm_id:
+                attempt.overtaken |= live
                 verdict = judge_on_alarm(attempt.command, document)
                 if verdict is not None:
                     self._settle(attempt, verdict, effects)
@@ -666,7 +669,7 @@ class Core:
         if answer.refused == "busy":
             return  # the gateway has no room for it now: it goes on being sent
         if attempt.origin == "operator":
-            if answer.refused == "unknown" and not self._believe_unknown(attempt, now, effects):
+            if answer.refused == "unknown" and not self._believe(answer, attempt, now, effects):
                 return
             verdict = Verdict(
                 refused=answer.refused,
@@ -681,12 +684,16 @@ class Core:
             if attempt.origin == "repair":
                 self._drop(held.repairs.pop(answer.command_id))
 
-    def _believe_unknown(self, attempt: _Attempt, now: Now, effects: list[_Effect]) -> bool:
+    def _believe(
+        self, answer: CommandAnswer, attempt: _Attempt, now: Now, effects: list[_Effect]
+    ) -> bool:
         """Whether `unknown` is the last word; if so, an alarm held open is closed here.
 
         All gateways hear this console's commands, and one that never had the alarm says
-        `unknown` too. So the word counts only while the alarm's own gateway lives and no
-        document of the alarm has been seen on this connection.
+        `unknown` too. Of the alarm's own gateway it counts, unless the alarm has been heard of
+        after the question: what the broker retains may be older than the gateway's journal. Of
+        one that does not say who it is it counts while no document of the alarm has been seen on
+        this connection. Either way only while the alarm's own gateway lives.
         """
         held = self._held.get(attempt.command.alarm_id or "")
         if held is None:
@@ -694,7 +701,11 @@ class Core:
             return alone or attempt.command.post not in self._posts
         gateway = self._gateways.get(held.alarm.gateway)
         alive = gateway is not None and gateway.liveness == "online"
-        if held.document is not None or not alive:
+        if answer.gateway is None:
+            newer = held.document is not None
+        else:
+            newer = attempt.overtaken or answer.gateway != held.alarm.gateway
+        if newer or not alive:
             return False
         if held.alarm.is_open:
             held.alarm = closed_here(held.alarm, timestamp(now.wall_ms))
@@ -923,6 +934,8 @@ class Core:
         dirty = dirty or self._gone_posts or self._dirty_selftests
         if not dirty and not self._dirty_verdicts and reason == self._said_reason:
             return
+        tests = [self._selftests[one].alarm for one in self._dirty_selftests]
+        tests.sort(key=lambda test: test.raised.at)  # one of each post is kept: the latest
         self._writing = Commit(
             alarms=tuple(self._held[one].alarm for one in self._dirty_alarms),
             fresh=frozenset(one for one in self._dirty_alarms if self._held[one].fresh),
@@ -931,7 +944,7 @@ class Core:
             gateways=tuple(self._gateways[one].document for one in self._dirty_gateways),
             verdicts=tuple(self._dirty_verdicts.items()),
             reason=None if reason == self._said_reason else reason,
-            selftests=tuple(self._selftests[one].alarm for one in self._dirty_selftests),
+            selftests=tuple(tests),
         )
         self._writing_ids = frozenset((*self._dirty_alarms, *self._dirty_selftests))
         self._dirty_selftests = {}
@@ -1064,6 +1077,18 @@ def _line(event: str, alarm_id: str | None, **fields: object) -> Log:
     """A line of an alarm's life; what is not there is left out."""
     given = {"alarm_id": alarm_id, **fields}
     return Log(event, "info", {name: one for name, one in given.items() if one is not None})
+
+
+def _as_answered(command: Command, alarm: AlarmRecord) -> Command:
+    """Answered is what the first answer saw, and a later command says so.
+
+    A journal that has lost the first one would take the later one for it, and count calls twice
+    that go on as another alarm.
+    """
+    answered = alarm.answered_repeats
+    if command.repeats is None or answered is None or command.repeats <= answered:
+        return command
+    return msgspec.structs.replace(command, repeats=answered)
 
 
 def _refused(event: str, name: str, bound: int) -> Log:

@@ -499,7 +499,7 @@ Refusal = Literal[
 
 
 class CommandAnswer(Message, frozen=True):
-    """mcc/answers/{console}: a refusal, why, and who was first."""
+    """mcc/answers/{console}: a refusal, why, who was first, and which gateway says so."""
 
     console: ConsoleId
     command_id: Uuid
@@ -508,6 +508,7 @@ class CommandAnswer(Message, frozen=True):
     alarm_id: Uuid | None = None
     first_operator: Label | None = None
     first_at: Timestamp | None = None
+    gateway: GatewayId | None = None
 
 
 MESSAGES: dict[str, type[Message]] = {

@@ -74,7 +74,7 @@ class Checkers:
         self._gone: Counter[str] = Counter()  # calls that an older journal does not know
         self._forgetful: set[str] = set()  # died with alarms that no card held
         self._tests_kept: set[str | None] = set()  # self-tests that the store has ever held
-        self._owed: Counter[str] = Counter()  # repeats that a replaced card has forgotten
+        self._owed: Counter[str] = Counter()  # repeats that a card has forgotten
         self._carried: set[str] = set()  # calls beyond their answer were offered as another alarm
         self._again: Counter[str] = Counter()  # calls that nothing tells from one that rang already
         self._bad_us: dict[str, int] = {}
@@ -88,6 +88,7 @@ class Checkers:
         self._answered_us: dict[str, int] = {}
         self._beat_us = -(10**12)
         self._alive_us: dict[str, int] = {}
+        self._beats: dict[str, int] = {}  # the last one heard, by connection
         self._second: MccDisk | None = None
         self._shown: dict[str, str] = {}
         self._receipts: set[tuple[str, str, str]] = set()
@@ -196,6 +197,7 @@ class Checkers:
         name = post.name
         if self._was_bad_since_the_last_call(post):
             self._forgetful.add(name)
+        self._owed[name] = max(self._owed[name], self._forgotten_by(name))
         missing = self.truth.sure_calls(name) - self._counted(name)
         if missing <= 0:
             return
@@ -222,8 +224,7 @@ class Checkers:
             self._gone[post] += max(0, held_before[post] - held)
         for post, card in self._cards.items():
             rows = [held for held in card.rows.values() if held.is_call and not held.over]
-            known = [(self._repeats_known(held.alarm_id), held.repeats) for held in rows]
-            self._owed[post] = sum(max(0, theirs - ours) for theirs, ours in known)
+            self._owed[post] = self._forgotten_by(post)
             if card.replaced:
                 unplaced = sum(held.alarm.repeat_uptimes_ms.count(None) for held in rows)
                 self._again[post] = max(self._again[post], unplaced)
@@ -234,15 +235,23 @@ class Checkers:
                 call.excused = "its only copy was replaced"
                 self.counts["excused_only_copy"] += 1
 
+    def _forgotten_by(self, post: str) -> int:
+        """How many repeats of open alarms others hold, and its card does not."""
+        rows = [held for held in self._cards[post].rows.values() if held.is_call and not held.over]
+        known = [(self._repeats_known(held.alarm_id), held.repeats) for held in rows]
+        return sum(max(0, theirs - ours) for theirs, ours in known)
+
     def call_made(self, call: Call) -> None:
-        """A card that is an older copy of itself may count a call that was counted before.
+        """A card that has forgotten a call may count another one in its place.
+
+        It is an older copy of itself, or the process died before it had written what it offered.
 
         Repeats are a number: a post that has forgotten one gives the next one its place. The alarm
         itself is open and rings; the call is taken for the one that the gateway knows already.
         """
         if call.sure and self._owed[call.post] > 0:
             self._owed[call.post] -= 1
-            call.excused = "its number was taken, on a card that was replaced"
+            call.excused = "its number was taken, on a card that had forgotten one"
             self.counts["excused_old_card"] += 1
 
     def _repeats_known(self, alarm_id: str) -> int:
@@ -510,9 +519,9 @@ class Checkers:
             case Alarm(follows=str(follows), presses_ms=()):
                 self._carried.add(follows)
             case Health():
-                self._alive_us[message.post] = self.timeline.now_us
+                self._lives(message.post, message.connection, message.n)
             case Presence(online=True):
-                self._alive_us[message.post] = self.timeline.now_us
+                self._lives(message.post, message.connection, -1)
             case Command() if event.address.name != CONSOLE:
                 pass  # the other console's word is no receipt, and its beat nobody's presence
             case Command(action="beat"):
@@ -525,6 +534,12 @@ class Checkers:
     def post_beats(self, health: Health) -> None:
         """A heartbeat leaves a post."""
         self._sent_us[health.post, health.connection, health.n] = self.timeline.now_us
+
+    def _lives(self, post: str, connection: str, n: int) -> None:
+        """A broker that delivers again what it delivered long ago is no sign of life."""
+        if n > self._beats.get(connection, -2):
+            self._beats[connection] = n
+            self._alive_us[post] = self.timeline.now_us
 
     def gateway_says(self, gateway: GatewayProcess, publish: Publish) -> None:
         """P1: commit, then say. P3: no false silence, no false presence."""
@@ -629,9 +644,12 @@ class Checkers:
         message = publish.message
         if isinstance(message, Command) and message.action == "receive":
             if message.kind == "selftest":
-                # One of a post is kept; one that comes again was kept in its time.
+                # The latest of a post is kept; one that comes again was kept in its time.
                 self._tests_kept |= {one.alarm_id for one in centre.disk.selftests.values()}
-                if message.alarm_id not in self._tests_kept:
+                test = self._journal.rows.get(message.alarm_id or "")
+                kept = None if test is None else centre.disk.selftests.get(test.post)
+                is_later = test is not None and kept is not None and kept.raised.at > test.raised.at
+                if message.alarm_id not in self._tests_kept and not is_later:
                     self._broken("P1", f"{message.alarm_id} is receipted and not in the store")
                 return
             alarm = centre.disk.alarms.get(message.alarm_id or "")

@@ -100,7 +100,8 @@ class Resident:
         third_us = times_us[2]
         self.timeline.at(third_us + CALL_ENDS_US, self._called, now_us, third_us, self.post.life)
         if presses > 3:
-            self.timeline.at(times_us[-1] + CALL_ENDS_US, self._hammered, self.post.life)
+            ends_us = times_us[-1] + CALL_ENDS_US
+            self.timeline.at(ends_us, self._hammered, self.post.life, self._open_calls())
 
     def _called(self, first_us: int, third_us: int, life: int) -> None:
         post = self.post
@@ -117,10 +118,17 @@ class Resident:
         """Replaced by the world: the checkers look whether an allowed loss takes it."""
         raise NotImplementedError(call)
 
-    def _hammered(self, life: int) -> None:
-        """A process that came up in the middle cannot know that the first presses were a call."""
+    def _open_calls(self) -> set[str]:
+        return {held.alarm_id for held in self.post.disk.rows.values() if not held.over}
+
+    def _hammered(self, life: int, open_before: set[str]) -> None:
+        """The last presses may be a call of their own.
+
+        A process that came up in the middle cannot know that the first ones were a call; and once
+        that call is over, so are the presses that belong to it.
+        """
         post = self.post
-        if post.life != life or not post.alive:
+        if post.life != life or not post.alive or open_before - self._open_calls():
             self._truth.calls[post.name].append(Call(post.name, self.timeline.now_us, sure=False))
 
     def near_miss(self, presses: int) -> None:

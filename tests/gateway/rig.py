@@ -89,6 +89,7 @@ class Rig:
         """Start the gateway, and connect it unless told otherwise."""
         self._ids = itertools.count(0x1000)
         self.effects: list[Effect] = []
+        self.said: Health | None = None  # the last heartbeat
         self.restart(connect=self.connected)
 
     # --- the world around the core ---------------------------------------------------------
@@ -101,6 +102,10 @@ class Rig:
     def new_id(self) -> str:
         """An id that was not there before."""
         return some_id(next(self._ids))
+
+    def next_n(self) -> int:
+        """The number of a heartbeat, higher than those before."""
+        return next(self._ids)
 
     def restart(
         self,
@@ -279,7 +284,7 @@ class Rig:
         """A post's heartbeat with the alarms that it holds."""
         health = Health(
             post=post,
-            n=next(self._ids),
+            n=self.next_n(),
             boot_id=BOOT,
             connection=connection,
             at=timestamp(self.now.wall_ms),
@@ -290,6 +295,7 @@ class Rig:
             heartbeat_s=pause_s,
             selftest=selftest,
         )
+        self.said = health
         self.hear(health, Address("posts", "health", post))
 
     def presence(

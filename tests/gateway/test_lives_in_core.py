@@ -39,7 +39,7 @@ def plan(rig: Rig, hours: float) -> Maintained:
 def heartbeat_from(rig: Rig, location: Location) -> None:
     health = Health(
         post=POST,
-        n=1,
+        n=rig.next_n(),
         boot_id=BOOT,
         connection=some_id(0xC1),
         at=timestamp(rig.now.wall_ms),
@@ -331,7 +331,7 @@ def answered(rig: Rig) -> None:
 def say_sounded(rig: Rig, alarm_id: str, ago_s: float) -> None:
     health = Health(
         post=POST,
-        n=9,
+        n=rig.next_n(),
         boot_id=BOOT,
         connection=some_id(0xC1),
         at=timestamp(rig.now.wall_ms),

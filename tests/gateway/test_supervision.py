@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.posts import FORMER_MAX, Post
 from gateway.supervision import Supervision
 from process.core import Drop
 from protocol.messages import MccPost
@@ -113,6 +114,55 @@ def test_a_late_will_of_an_older_connection_is_ignored() -> None:
     rig.presence(online=False, connection=some_id(0xC1))
     rig.advance(60)
     assert shown(rig) == "online"
+
+
+def test_words_of_an_earlier_connection_do_not_bring_it_back_for_its_will_to_count() -> None:
+    rig = Rig()
+    before, now = some_id(0xC1), some_id(0xC2)
+    rig.heartbeat(connection=before)
+    late = rig.said
+    assert late is not None
+    rig.presence(online=True, connection=now)
+    rig.heartbeat(connection=now)
+    rig.hear(late, Address("posts", "health", POST))
+    rig.presence(online=True, connection=before)
+    rig.presence(online=False, connection=before)
+    rig.advance(60)
+    assert shown(rig) == "online"
+
+
+def test_a_heartbeat_that_comes_again_is_no_sign_of_life() -> None:
+    rig = Rig()
+    rig.presence(online=True)
+    rig.heartbeat()
+    late = rig.said
+    assert late is not None
+    rig.advance(60)
+    rig.hear(late, Address("posts", "health", POST))
+    rig.presence(online=True)
+    rig.advance(30)
+    assert shown(rig) == "silent"
+
+
+def test_two_connections_that_both_go_on_are_both_alive() -> None:
+    rig = Rig()
+    for _ in range(6):
+        rig.advance(60)
+        rig.heartbeat(connection=some_id(0xC1))
+        rig.advance(60)
+        rig.heartbeat(connection=some_id(0xC2))
+    rig.advance(80)
+    assert shown(rig) == "online"
+
+
+def test_so_many_earlier_connections_are_remembered() -> None:
+    post = Post("mlg-rw05", "2027-01-15T08:00:00.000Z")
+    for n in range(FORMER_MAX + 2):
+        assert post.connects(some_id(n))
+        assert post.beats(some_id(n), 7)
+    assert len(post.former) == FORMER_MAX
+    assert not post.beats(some_id(1), 7)
+    assert post.beats(some_id(0), 7)
 
 
 def test_a_gateway_that_was_frozen_accuses_nobody_and_says_so() -> None:

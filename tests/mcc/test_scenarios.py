@@ -171,3 +171,35 @@ def test_scenario_16_cleared_documents_return_and_nothing_opens_or_sounds() -> N
     desk.hear(receipted(document()), retained=True)
     assert desk.alarm().state == "resolved"
     assert desk.rings() == []
+
+
+def test_what_the_broker_still_retains_does_not_outweigh_its_own_gateways_word() -> None:
+    desk = Desk(alarms=[record_of(document())]).up()
+    desk.hear(document(), retained=True)  # of a journal that has been lost since
+    over = command(10, "resolve")
+    desk.type(over)
+    desk.refuse(over, "unknown", gateway="another")
+    desk.refuse(over, "unknown")
+    assert (desk.verdicts, desk.alarm().closed_here) == ({}, None)
+    desk.refuse(over, "unknown", gateway=GATEWAY)
+    assert desk.alarm().closed_here is not None
+    assert desk.verdicts[uid(10)].refused == "unknown"
+    desk.hear(document(), retained=True)
+    assert desk.alarm().closed_here is not None
+
+
+def test_an_alarm_that_has_come_since_the_question_outweighs_an_answer_that_was_late() -> None:
+    desk = Desk(alarms=[record_of(document())]).up()
+    over = command(10, "resolve")
+    desk.type(over)
+    desk.hear(document())
+    desk.refuse(over, "unknown", gateway=GATEWAY)
+    assert (desk.verdicts, desk.alarm().closed_here) == ({}, None)
+
+
+def test_what_was_answered_first_is_what_later_commands_say() -> None:
+    desk = Desk(alarms=[record_of(document(state="acknowledged", repeats=2, answered_repeats=0))])
+    desk.up()
+    desk.type(command(10, "dispatch", repeats=2))
+    desk.type(command(11, "resolve", repeats=2))
+    assert [one.repeats for one in desk.published("dispatch", "resolve")] == [0, 0]

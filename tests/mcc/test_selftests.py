@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from mcc.alarms import RESPONDER
-from mcc.core import Commit, CommitFailed, DocumentCleared, Show
-from protocol.messages import MccAlarm
-from tests.mcc.rig import STORE_ID, Desk, document, receipted, uid
+from mcc.core import Commit, CommitFailed, Committed, DocumentCleared, Show
+from protocol.messages import MccAlarm, Raised
+from protocol.values import timestamp
+from tests.mcc.rig import START_MS, STORE_ID, Desk, document, receipted, uid
 
 
 def selftest(n: int = 1, state: str = "received") -> MccAlarm:
@@ -35,6 +37,20 @@ def test_a_selftest_is_committed_then_receipted_then_answered_by_the_responder()
     desk.hear(selftest(state="resolved"))
     desk.run(60)
     assert {one.action for one in desk.published()} == {"receive", "beat"}
+
+
+def test_of_two_that_are_written_at_once_the_later_one_stands_last() -> None:
+    desk = Desk().up()
+    desk.disk_answers = False
+    desk.hear(document(9))
+    desk.forget()
+    for n, at in ((1, 60_000), (2, 0)):
+        raised = Raised(at=timestamp(START_MS + at), known="computed")
+        desk.hear(msgspec.structs.replace(selftest(n), raised=raised))
+    desk.disk_answers = True
+    desk.send(Committed())
+    commit = next(e for e in desk.effects if isinstance(e, Commit) and e.selftests)
+    assert [one.alarm_id for one in commit.selftests] == [uid(2), uid(1)]
 
 
 def test_it_is_on_no_screen_makes_no_sound_and_is_no_alarm() -> None:
