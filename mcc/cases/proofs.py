@@ -22,6 +22,7 @@ from django.views.decorators.http import require_GET
 from mcc.cases.models import Alarm, PostDocument
 from mcc.people.gate import needs
 from mcc.registers.models import Post
+from mcc.visits.checks import unheard
 from protocol.messages import MccPost
 from protocol.values import wall_ms
 
@@ -58,6 +59,7 @@ def shown(request: HttpRequest) -> HttpResponse:
     not_proven = _older(posts, "proven_ms", now_ms - limits.not_proven_days * _DAY_MS)
     not_pressed = _older(posts, "pressed_ms", now_ms - limits.not_pressed_days * _DAY_MS)
     lists = {"failed": failed, "not_proven": not_proven, "not_pressed": not_pressed}
+    lists["unheard"] = _unheard(posts)
     data: dict[str, Any] = {
         "at_ms": now_ms,
         "posts": len(posts),
@@ -78,6 +80,17 @@ def _older(posts: Iterable[dict[str, Any]], what: str, before_ms: int) -> list[d
     """Never, then the longest ago."""
     old = [one for one in posts if one[what] is None or one[what] < before_ms]
     return sorted(old, key=lambda one: one[what] or 0)
+
+
+def _unheard(posts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Where an officer says that the button was pressed, and nothing came."""
+    pressed = {one["post"]: one["pressed_ms"] for one in posts if one["pressed_ms"] is not None}
+    claims = unheard(pressed)
+    return [
+        {**one, "claimed_ms": claims[one["post"]].visited_ms, "by": claims[one["post"]].officer}
+        for one in posts
+        if one["post"] in claims
+    ]
 
 
 def _posts() -> list[dict[str, Any]]:

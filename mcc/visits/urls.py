@@ -14,6 +14,10 @@ urlpatterns = [
     path("me", phone_views.me, name="visits-me"),
     path("send", phone_views.send, name="visits-send"),
     path("", views.visits, name="visits"),
+    path("follow-ups/", views.follow_ups, name="visits-follow-ups"),
+    path("follow-ups/<int:pk>/done", views.follow_up_done, name="visits-follow-up-done"),
+    path("coverage/", views.coverage, name="visits-coverage"),
+    path("activity/", views.activity, name="visits-activity"),
     path("<uuid:pk>/", views.visit, name="visit"),
     path("<uuid:pk>/<slug:which>.jpg", views.picture, name="visit-picture"),
 ]

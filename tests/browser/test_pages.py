@@ -16,7 +16,7 @@ PAGES: dict[str | None, tuple[str, ...]] = {
     None: ("/login/", "/info/", "/info/?lang=en", "/info/post/POST"),
     "sari": ("/shift/", "/password/", "/code/app/"),
     "dewi": ("/phone/",),
-    "wibowo": ("/visits/phone/", "/visits/"),
+    "wibowo": ("/visits/phone/", "/visits/", "/visits/follow-ups/", "/visits/coverage/"),
     "joko": ("/proofs/", "/admin/", "/admin/registers/post/", "/admin/registers/post/POST/change/"),
     "owes-rini": ("/code/",),
     "rini": (
@@ -30,6 +30,9 @@ PAGES: dict[str | None, tuple[str, ...]] = {
         "/figures/",
         "/proofs/",
         "/visits/",
+        "/visits/follow-ups/",
+        "/visits/coverage/",
+        "/visits/activity/",
         "/admin/",
         "/admin/registers/",
         "/admin/registers/post/",

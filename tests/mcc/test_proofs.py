@@ -64,6 +64,7 @@ def test_the_page_lists_what_failed_what_is_not_proven_and_what_nobody_presses(
         "failed": ["broken"],
         "not_proven": ["never", "broken"],
         "not_pressed": ["broken", "never", "proven"],
+        "unheard": [],
     }
     page = client.get("/proofs/").content.decode()
     assert "sirkuit tombol mati" in page

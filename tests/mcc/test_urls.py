@@ -56,6 +56,7 @@ BY_RIGHT: dict[str, tuple[str, ...]] = {
     "visits/": ("visit", "visits"),
     "visits/phone/": ("visit",),
     "visits/me": ("visit",),
+    "visits/activity/": ("visits",),
     "visits/send": ("visit",),
 }
 
