@@ -73,5 +73,5 @@ def test_the_page_lists_what_failed_what_is_not_proven_and_what_nobody_presses(
     assert "due for a walk test" in english
     monkeypatch.setattr(proofs, "LISTED_MAX", 1)
     data = client.get("/proofs/", headers={"Accept": "application/json"}).json()
-    assert data["left_out"] == {"failed": 0, "not_proven": 1, "not_pressed": 2}
+    assert data["left_out"] == {"failed": 0, "not_proven": 1, "not_pressed": 2, "unheard": 0}
     assert signed_in(an_account("op")).get("/proofs/").status_code == 403
