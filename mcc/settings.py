@@ -71,6 +71,9 @@ NoticeUrl = Annotated[
 UnitId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,39}\Z", max_length=40)]
 
 
+LetterheadLine = Annotated[str, Meta(max_length=80, pattern=r"^[^\x00-\x1f]*\Z")]
+
+
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the file; unknown keys are refused."""
 
@@ -273,6 +276,12 @@ class AnevSettings(Table, frozen=True):
     scheduled: bool = True
     hour: Annotated[int, Meta(ge=0, le=23)] = 6
     on_scene_s: Seconds = 900
+    letterhead: Annotated[tuple[LetterheadLine, ...], Meta(max_length=6)] = (
+        "KEPOLISIAN NEGARA REPUBLIK INDONESIA",
+        "DAERAH JAWA TIMUR",
+        "RESOR KOTA MALANG KOTA",
+    )
+    place: Annotated[str, Meta(max_length=64, pattern=r"^[^\x00-\x1f]*\Z")] = "Malang"
     mail: Annotated[tuple[NoticeUrl, ...], Meta(max_length=16)] = ()
     units: Annotated[
         dict[UnitId, Annotated[tuple[NoticeUrl, ...], Meta(max_length=16)]], Meta(max_length=64)

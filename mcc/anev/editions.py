@@ -96,7 +96,7 @@ def _write(made: Report, user: User | None, told: Told) -> Edition:
         operator=user.label if user else "kentongan",
         role=user.role if user else "",
         user_id=user.pk if user else None,
-        detail={"week": made.week, "edition": number, "sha256": _digest(body)},
+        detail={"week": made.week, "edition": number, "sha256": digest_of(body)},
     ).save()
     told(edition)
     return edition
@@ -111,10 +111,11 @@ def is_as_made(edition: Edition) -> bool:
     """Whether it is what the record says was made."""
     lines = Entry.objects.filter(action=MADE, detail__week=edition.week)
     digests = [one.detail.get("sha256") for one in lines.filter(detail__edition=edition.number)]
-    return _digest(edition.body) in digests
+    return digest_of(edition.body) in digests
 
 
-def _digest(body: str) -> str:
+def digest_of(body: str) -> str:
+    """What tells an edition from one that was changed: SHA-256, hexadecimal."""
     return hashlib.sha256(body.encode()).hexdigest()
 
 

@@ -169,7 +169,7 @@ class Rows(Row, frozen=True):
 class Number(Row, frozen=True):
     """One number and the events behind it; None: too few to say, or none.
 
-    A median's event is the call whose time it is.
+    A median's event is the call whose time it is; where there is no median, the few calls.
     """
 
     value: float | None
@@ -535,7 +535,7 @@ def _durations(calls: Iterable[Case], step: Step) -> list[tuple[int, str]]:
 
 def _percentile(times: Sequence[tuple[int, str]], percent: int) -> Number:
     if len(times) < SMALL:
-        return Number(value=None, unit="ms")
+        return Number(value=None, ids=tuple(one for _ms, one in times), unit="ms")
     took_ms, alarm_id = times[-(-len(times) * percent // 100) - 1]
     return Number(value=took_ms, ids=(alarm_id,), unit="ms")
 

@@ -120,7 +120,8 @@ def heat(section: Section) -> Drawing:
         for day in range(7)
         for hour in range(24)
     }
-    most = max(counts.values()) or 1
+    # A field with one call of three is no hot spot: few calls stay light.
+    most = max(*counts.values(), SMALL)
     for hour in range(24):
         _text(drawing, left + (hour + 0.5) * cell, 7 * high + 18, f"{hour}", anchor="middle")
     for day in range(7):
@@ -136,7 +137,7 @@ def heat(section: Section) -> Drawing:
                 _shape(Rect, x, y, cell, high, fillColor=fill, strokeColor=_MIDDLE, strokeWidth=0.4)
             )
             if count:
-                ink = white if shade < 0.5 else black
+                ink = white if shade < 0.45 else black
                 _text(drawing, x + cell / 2, y + 5, f"{count}", anchor="middle", color=ink)
     _text(drawing, left, 2, _("hour of the day, WIB; the number of calls in each field"), size=6.5)
     return drawing
@@ -151,7 +152,7 @@ def trend(report: Report, section: Section) -> Drawing:
     step = (WIDTH - left) / (TREND_WEEKS + 1)
     drawing = Drawing(WIDTH, below + high + 26)
     weeks = [_week(section, back) for back in range(TREND_WEEKS, -1, -1)]
-    most = max((sum(one) for one in weeks if one), default=0) or 1
+    most = max(*(sum(one) for one in weeks if one), SMALL)
     scale = high / most
     drawing.add(_shape(Line, left, below, WIDTH, below, strokeWidth=0.8))
     for place, parts in enumerate(weeks):
@@ -281,3 +282,23 @@ def _targets_ms(report: Report, step: str) -> list[int]:
         "press_on_scene": [limits.on_scene_s],
     }.get(step, [])
     return [one * 1000 for one in seconds]
+
+
+# --- all of them ----------------------------------------------------------------------------------
+
+
+def drawing_of(name: str, report: Report, section: Section) -> Drawing:
+    """One of the plots: heat, trend, times."""
+    register_fonts()
+    if name == "heat":
+        return heat(section)
+    return trend(report, section) if name == "trend" else times(report, section)
+
+
+def plot_words(name: str) -> str:
+    """What a plot shows."""
+    return {
+        "heat": _("Calls for help by hour and weekday, in thirteen weeks"),
+        "trend": _("Calls for help in thirteen weeks"),
+        "times": _("How long each step took"),
+    }[name]

@@ -12,4 +12,5 @@ urlpatterns = [
     path("anev/<slug:week>/<int:number>/", views.edition, name="anev-edition"),
     path("anev/<slug:week>/<int:number>/events", views.events, name="anev-events"),
     path("anev/<slug:week>/<int:number>/plot/<slug:name>", views.plot, name="anev-plot"),
+    path("anev/<slug:week>/<int:number>/file/<slug:kind>", views.file, name="anev-file"),
 ]

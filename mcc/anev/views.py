@@ -6,6 +6,7 @@ what is counted stands in `figures`, who may see what in `editions`.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,13 +17,11 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
-from reportlab.graphics.shapes import Drawing
 
 from mcc.anev import editions as made
-from mcc.anev import plots, words
+from mcc.anev import plots, sheets, tables, words
 from mcc.anev.figures import (
     OUTCOMES,
     SMALL,
@@ -38,12 +37,18 @@ from mcc.anev.figures import (
     week_of,
 )
 from mcc.anev.models import Edition
+from mcc.anev.paper import paper_of
 from mcc.cases.actions import Refused
 from mcc.people.gate import needs, person
 
 WEEKS_LISTED = 14
 EDITIONS_LISTED = 200
-TARGETS = ("acknowledge", "acknowledge_late", "dispatch", "on_scene")
+_FILES = {
+    "pdf": ("pdf", "application/pdf"),
+    "numbers": ("csv", "text/csv; charset=utf-8"),
+    "cases": ("csv", "text/csv; charset=utf-8"),
+    "xlsx": ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+}
 _PLOTS = ("heat", "trend", "times")
 
 
@@ -167,13 +172,13 @@ def edition(request: HttpRequest, week: str, number: int) -> HttpResponse:
         "kinds": _kinds(),
         "outcomes": [(name, words.OUTCOMES[name]) for name in OUTCOMES],
         "times": [_time(section, step) for step in STEPS],
-        "targets": [_target(report, name) for name in TARGETS],
-        "false_posts": _false_posts(report, section),
+        "targets": [_target(report, name) for name in tables.TARGETS],
+        "false_posts": tables.false_posts(report, section),
         "standing": sorted(name for name in section if name.startswith("posts.standing.")),
-        "broken": _broken(report, section),
+        "broken": tables.broken_posts(report, section),
         "heat": _heat(section),
         "trend": _trend(report, section),
-        "cases": cases_of(report, section),
+        "cases": tables.cases_of(report, section),
         "below": [one for one in look.scopes if one.parent == key],
         "definitions": words.definitions(report.limits),
         "small": SMALL,
@@ -201,42 +206,14 @@ def _time(section: Section, step: str) -> dict[str, Any]:
     }
 
 
-def _target(report: Report, name: str) -> dict[str, Any]:
-    limits = report.limits
-    wanted = {
-        "acknowledge": limits.acknowledge_percent,
-        "acknowledge_late": limits.acknowledge_late_percent,
-    }.get(name)
+def _target(report: Report, name: str) -> dict[str, str]:
     return {
-        "words": words.target_words(name, limits),
+        "words": words.target_words(name, report.limits),
         "counted": f"target.{name}.counted",
         "within": f"target.{name}.within",
         "percent": f"target.{name}.percent",
-        "wanted": words.value(Number(value=wanted, unit="percent")) if wanted else "",
+        "wanted": tables.wanted_percent(report, name),
     }
-
-
-def _false_posts(report: Report, section: Section) -> list[tuple[str, str]]:
-    """The posts that raised false alarms, those with the most first: label, number."""
-    names = [name for name in section if name.startswith("false.post.")]
-    names.sort(key=lambda name: (-section[name].n, name))
-    return [(post_name(report, name.removeprefix("false.post.")), name) for name in names]
-
-
-def _broken(report: Report, section: Section) -> list[tuple[str, str]]:
-    """Each post with a fault at the end of the week, and which."""
-    faults: dict[str, list[str]] = defaultdict(list)
-    for name, number in section.items():
-        if name.startswith("posts.standing."):
-            for fault_id in number.ids:
-                one = report.faults[fault_id]
-                said = _("%(fault)s since %(when)s")
-                parts = {
-                    "fault": words.fault_words(one.fault),
-                    "when": words.moment(one.raised_ms),
-                }
-                faults[one.post].append(said % parts)
-    return sorted((post_name(report, post), ", ".join(some)) for post, some in faults.items())
 
 
 def _heat(section: Section) -> list[dict[str, Any]]:
@@ -263,34 +240,6 @@ def _trend(report: Report, section: Section) -> list[dict[str, Any]]:
     ]
 
 
-def cases_of(report: Report, section: Section) -> list[dict[str, Any]]:
-    """The calls for help of the week, with what people wrote."""
-    return [case_of(report, alarm_id) for alarm_id in section["calls.panic"].ids]
-
-
-def case_of(report: Report, alarm_id: str) -> dict[str, Any]:
-    """One call in words."""
-    case = report.cases[alarm_id]
-    answered = case.took_ms("press_acknowledged")
-    there = case.took_ms("press_on_scene")
-    return {
-        "case": case,
-        "post": post_name(report, case.post),
-        "at": words.moment(case.raised_ms),
-        "kind": words.KINDS[case.kind],
-        "outcome": words.OUTCOMES[case.ended],
-        "answered": "" if answered is None else words.duration(answered),
-        "there": "" if there is None else words.duration(there),
-        "remarks": [(words.moment(one.at_ms), one) for one in case.remarks],
-    }
-
-
-def post_name(report: Report, post: str) -> str:
-    """A post's name; its id where nobody has registered it."""
-    known = report.posts.get(post)
-    return known.name if known else post
-
-
 # --- the events of a number ---------------------------------------------------------------------
 
 
@@ -315,7 +264,7 @@ def events(request: HttpRequest, week: str, number: int) -> HttpResponse:
         "label": words.label(name, report.limits),
         "value": words.value(found),
         "events": len(found.ids),
-        "alarms": [case_of(report, one) for one in found.ids] if found.of == "alarm" else [],
+        "alarms": [tables.case_of(report, one) for one in found.ids] if found.of == "alarm" else [],
         "posts": _posts(report, found) if found.of == "post" else [],
         "faults": _faults(report, found) if found.of == "fault" else [],
         "visits": _visits(report, found) if found.of == "visit" else [],
@@ -341,7 +290,7 @@ def _faults(report: Report, found: Number) -> list[dict[str, Any]]:
     lives = [report.faults[one] for one in found.ids]
     return [
         {
-            "post": post_name(report, one.post),
+            "post": tables.post_name(report, one.post),
             "fault": words.fault_words(one.fault),
             "raised": words.moment(one.raised_ms),
             "cleared": "" if one.cleared_ms is None else words.moment(one.cleared_ms),
@@ -357,11 +306,41 @@ def _visits(report: Report, found: Number) -> list[dict[str, Any]]:
             "visit": one.visit_id,
             "officer": words.scope_name(report, f"officer/{one.officer}"),
             "kelurahan": words.scope_name(report, f"kel/{one.kelurahan}") if one.kelurahan else "",
-            "post": post_name(report, one.post) if one.post else "",
+            "post": tables.post_name(report, one.post) if one.post else "",
             "at": words.moment(one.at_ms),
         }
         for one in visits
     ]
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+@require_GET
+@never_cache
+@needs("anev")
+def file(request: HttpRequest, week: str, number: int, kind: str) -> HttpResponse:
+    """One scope as a PDF, as CSV (numbers or cases), or as a workbook."""
+    if kind not in _FILES:
+        raise Http404
+    look = _look(request, week, number)
+    report, key = look.report, look.scope.key
+    ending, content_type = _FILES[kind]
+    if kind == "pdf":
+        content = paper_of(report, key, look.edition)
+    elif kind == "cases":
+        content = sheets.csv_file(sheets.cases(report, key))
+    else:
+        allowed = {scope.key for scope in look.scopes}
+        scopes = [one for one in made.within(report, key) if one.key in allowed]
+        is_book = kind == "xlsx"
+        lines = sheets.numbers(report, scopes)
+        content = sheets.workbook(report, scopes) if is_book else sheets.csv_file(lines)
+    answer = HttpResponse(content, content_type=content_type)
+    which = re.sub(r"[^a-z0-9.]", "-", key)
+    name = f"anev-{report.week}-{number or 'draft'}-{which}-{kind}.{ending}"
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
 
 
 # --- plots --------------------------------------------------------------------------------------
@@ -375,24 +354,7 @@ def plot(request: HttpRequest, week: str, number: int, name: str) -> HttpRespons
     if name not in _PLOTS:
         raise Http404
     look = _look(request, week, number)
-    drawing = drawing_of(name, look.report, look.section)
+    drawing = plots.drawing_of(name, look.report, look.section)
     return HttpResponse(
-        plots.svg(drawing, plot_words(name)), content_type="image/svg+xml; charset=utf-8"
+        plots.svg(drawing, plots.plot_words(name)), content_type="image/svg+xml; charset=utf-8"
     )
-
-
-def drawing_of(name: str, report: Report, section: Section) -> Drawing:
-    """One of the plots."""
-    plots.register_fonts()
-    if name == "heat":
-        return plots.heat(section)
-    return plots.trend(report, section) if name == "trend" else plots.times(report, section)
-
-
-def plot_words(name: str) -> str:
-    """What a plot shows."""
-    return {
-        "heat": _("Calls for help by hour and weekday, in thirteen weeks"),
-        "trend": _("Calls for help in thirteen weeks"),
-        "times": _("How long each step took"),
-    }[name]

@@ -204,7 +204,7 @@ def scope_name(report: Report, key: str) -> str:
 def value(number: Number) -> str:
     """A number as people read it."""
     if number.value is None:
-        return _("too few") if number.n or number.unit == "ms" else _("none")
+        return _("too few") if number.n else "–"
     if number.unit == "ms":
         return duration(int(number.value))
     if number.unit == "percent":
@@ -232,6 +232,12 @@ def moment(at_ms: int) -> str:
     """Day and time, WIB."""
     at = dt.datetime.fromtimestamp(at_ms / 1000, ZoneInfo(settings.TIME_ZONE))
     return f"{at:%d-%m-%Y %H:%M} WIB"
+
+
+def short_moment(at_ms: int) -> str:
+    """Day and time for where there is little room: the year and WIB stand elsewhere."""
+    at = dt.datetime.fromtimestamp(at_ms / 1000, ZoneInfo(settings.TIME_ZONE))
+    return f"{at:%d-%m %H:%M}"
 
 
 def days(begin_ms: int) -> str:
