@@ -45,7 +45,12 @@ def shift(request: HttpRequest) -> HttpResponse:
     if _wants_json(request):
         return JsonResponse(shown)
     others = [one for one in on if one.user_id != user.pk]
-    page = {**shown, "others": others, "may_begin": user.may("shift_began")}
+    page = {
+        **shown,
+        "others": others,
+        "may_begin": user.may("shift_began"),
+        "unanswered": ("raised", "received", "delivered"),
+    }
     return render(request, "people/shift.html", page)
 
 

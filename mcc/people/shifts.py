@@ -52,6 +52,7 @@ class Item:
     state: str
     holder_id: int | None
     holder: str | None
+    is_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ def _alarms(at_most: int) -> list[Item]:
             state=row.state,
             holder_id=holders[row.alarm_id].user_id if row.alarm_id in holders else None,
             holder=holders[row.alarm_id].operator if row.alarm_id in holders else None,
+            is_test=row.kind == "test",
         )
         for row in rows
     ]

@@ -36,6 +36,13 @@ POSTS = (
     ("mlg-sukun-mulyorejo-rw04", "Pos Mulyorejo RW 04", "Mulyorejo", -7.9893, 112.5965),
     ("mlg-blimbing-purwodadi-rw01", "Pos Purwodadi RW 01", "Purwodadi", -7.9349, 112.6432),
     ("mlg-kedungkandang-buring-rw06", "Pos Buring RW 06", "Buring", -8.0110, 112.6530),
+    # Near each other and near the fifth.
+    ("mlg-blimbing-purwodadi-rw02", "Pos Purwodadi RW 02", "Purwodadi", -7.9340, 112.6446),
+    ("mlg-blimbing-purwodadi-rw03", "Pos Purwodadi RW 03", "Purwodadi", -7.9361, 112.6441),
+    ("mlg-blimbing-purwodadi-rw04", "Pos Purwodadi RW 04", "Purwodadi", -7.9356, 112.6420),
+    ("mlg-blimbing-purwodadi-rw05", "Pos Purwodadi RW 05", "Purwodadi", -7.9337, 112.6425),
+    ("mlg-blimbing-purwodadi-rw06", "Pos Purwodadi RW 06", "Purwodadi", -7.9344, 112.6412),
+    ("mlg-blimbing-purwodadi-rw07", "Pos Purwodadi RW 07", "Purwodadi", -7.9367, 112.6429),
 )
 
 

@@ -9,8 +9,9 @@ import pytest
 from playwright.sync_api import Dialog, Page, Response, expect
 
 from demo.stage import until
+from protocol.messages import Step
 from tests.browser.axe import serious
-from tests.browser.ground import POST, POSTS, Ground
+from tests.browser.ground import POST, POSTS, Ground, now
 from tests.mcc.rig import post as post_document
 
 PAGE_WEIGHT_BYTES = 500_000
@@ -319,6 +320,91 @@ def test_posts_that_call_near_each_other_stand_together(ground: Ground) -> None:
     expect(page.locator(".near")).to_have_text(
         "2 posts near each other are calling: Pos Dinoyo RW 03, Pos Dinoyo RW 05"
     )
+
+
+# The posts of Purwodadi: 100 to 250 m from each other.
+CROWD = [post for post, name, *_ in POSTS if "Purwodadi" in name]
+# What stands on the map: its marks and its names, each with its box and what it says.
+SEEN = """() => {
+const map = document.getElementById('map').getBoundingClientRect();
+const box = ({ left, top, right, bottom }) => ({ left, top, right, bottom });
+const of = (selector) => [...document.querySelectorAll(selector)]
+  .filter((e) => e.checkVisibility())
+  .map((e) => ({ text: e.textContent, ...box(e.getBoundingClientRect()) }));
+return { map: box(map), names: of('#map .map-name'), calling: of('#map .mark.calling ~ .map-name'),
+  marks: of('#map [data-alarm] .mark .body'), controls: of('#map .leaflet-control, #map-note') };
+}"""
+
+
+def lie_upon(one: dict[str, float], other: dict[str, float]) -> bool:
+    across = min(one["right"], other["right"]) - max(one["left"], other["left"])
+    down = min(one["bottom"], other["bottom"]) - max(one["top"], other["top"])
+    return across > 1 and down > 1
+
+
+def test_the_names_of_near_posts_that_call_are_all_read_and_lie_upon_nothing(
+    ground: Ground,
+) -> None:
+    page = ground.page()
+    *calling, taken = CROWD
+    said = [ground.alarm(post) for post in calling]
+    reached = {"received": Step(at=now()), "acknowledged": Step(at=now(), operator="Budi")}
+    ground.alarm(taken, state="acknowledged", reached=reached)
+    expect(page.locator("#alarms .alarm")).to_have_count(len(CROWD))
+    expect(page.locator(".near")).to_contain_text(f"{len(calling)} posts near each other")
+    names = {name for post, name, *_ in POSTS if post in calling}
+    # The neighbourhood, the whole city, and a post at the edge of the map.
+    for look in ("x", "h", "edge"):
+        if look == "edge":
+            page.click(row(page, said[0].alarm_id))
+            page.mouse.move(650, 400)
+            page.mouse.down()
+            page.mouse.move(400, 190, steps=4)
+            page.wait_for_timeout(300)  # a finger that rests throws the map no further
+            page.mouse.up()
+        else:
+            page.keyboard.press(look)
+        page.wait_for_timeout(400)
+        seen = page.evaluate(SEEN)
+        frame = seen["map"]
+        if look != "edge":
+            assert {one["text"] for one in seen["calling"]} == names, look
+        inside = [one for one in seen["names"] if lie_upon(one, frame)]
+        assert inside, look
+        for one in inside:
+            for other in (*seen["names"], *seen["marks"], *seen["controls"]):
+                if other != one:
+                    assert not lie_upon(one, other), (look, one, other)
+            assert one["left"] >= frame["left"], (look, one)
+            assert one["right"] <= frame["right"], (look, one)
+            assert one["top"] >= frame["top"], (look, one)
+            assert one["bottom"] <= frame["bottom"], (look, one)
+
+
+def test_posts_stand_in_clusters_when_far_out_and_an_alarm_never_does(ground: Ground) -> None:
+    page = ground.page()
+    first, ill = CROWD[:2]
+    ground.double.say(post_document(post=ill, name="Pos Purwodadi RW 02", connection="silent"))
+    alarm = ground.alarm(first)
+    mark = page.locator(f"#map [data-alarm='{alarm.alarm_id}']")
+    expect(mark.locator(".mark.calling")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("h")
+    clusters = page.locator("#map .mark.many")
+    expect(clusters).not_to_have_count(0)
+    expect(page.locator("#map .map-count")).to_have_text(["⚠ 1"])
+    expect(mark.locator(".mark.calling")).to_be_visible()
+    counts = [int(text) for text in clusters.locator("text").all_text_contents()]
+    alone = page.locator("#map .leaflet-marker-icon:not([data-alarm]) .mark:not(.many)").count()
+    assert sum(counts) + alone == len(POSTS) - 1  # all but the one that calls
+    assert max(counts) >= 3
+    ground.double._put(alarm, state="resolved", outcome="test")
+    expect(mark).to_have_count(0)
+    page.locator("#map .leaflet-marker-icon", has=page.locator(".map-count")).click()
+    expect(page.locator("#map .mark.silent")).to_be_visible()
+    expect(clusters).to_have_count(0)
+    ground.double.say(post_document(post=ill, name="Pos Purwodadi RW 02"))
+    expect(page.locator("#map .mark.silent")).to_have_count(0)
 
 
 def test_a_late_alarm_a_cancel_request_and_a_follower_say_so(ground: Ground) -> None:

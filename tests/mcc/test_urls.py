@@ -143,3 +143,34 @@ def test_a_password_without_the_code_that_is_due_opens_nothing() -> None:
 
 def test_every_role_has_a_page_of_its_own() -> None:
     assert all(RIGHTS[role] for role in ROLES)
+
+
+# In the menu that stands on the plain pages, on the registers and, in a fold, on the console.
+IN_THE_MENU: dict[str, tuple[str, ...]] = {
+    "/": ("console",),
+    "/shift/": ("console",),
+    "/practice/": ("practice",),
+    "/posters/": ("practice",),
+    "/false-alarms/": ("practice",),
+    "/anev/": ("anev",),
+    "/visits/": ("visit", "visits"),
+    "/figures/": ("figures",),
+    "/proofs/": ("proofs",),
+    "/admin/": ("admin",),
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_menu_names_each_page_that_a_role_may_see_and_no_other(role: str) -> None:
+    client = one_of_each_role()[role]
+    wanted = {
+        link for link, rights in IN_THE_MENU.items() if any(has_right(role, one) for one in rights)
+    }
+    for page in wanted & {"/", "/practice/", "/anev/", "/visits/", "/admin/"}:
+        html = client.get(page).content.decode()
+        menu = re.search(r'<nav aria-label="(?:Halaman|Pages)">.*?</nav>', html, re.DOTALL)
+        assert menu is not None, page
+        links = set(re.findall(r'href="([^"]+)"', menu[0])) - {"/info/"}
+        assert links == wanted - ({"/"} if page == "/" else set()), page
+        for link in links:
+            assert client.get(link).status_code == 200, link

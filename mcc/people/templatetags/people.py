@@ -39,6 +39,14 @@ def clock(at_ms: int | None) -> str:
 
 
 @register.filter
+def minute(at_ms: int | None) -> str:
+    """The same where a table has little room: day, month, hour, minute."""
+    if at_ms is None:
+        return ""
+    return f"{dt.datetime.fromtimestamp(at_ms / 1000, ZoneInfo(settings.TIME_ZONE)):%d-%m %H:%M}"
+
+
+@register.filter
 def may_see(user: object, right: str) -> bool:
     """Whether somebody's role allows to look at something; nobody's does not."""
     return isinstance(user, User) and user.has_right(right)

@@ -737,15 +737,19 @@ function caseParts(alarm) {
   since.dataset.since = alarm.raised_ms;
   const known = { computed: "", post_clock: gettext("by the post's clock"), before: gettext("at the latest: nobody knows how long before") }[alarm.raised_known];
   const doing = make("div", "doing");
+  const orderly = make("div", "doing orders");
   for (const [action, key] of [...Object.entries(orders), ["on_the_way", "W"], ["on_scene", "O"], ["confirm_by_phone", "Y"], ["ask_assist", "I"], ["message", "M"], ["note", "N"], ["correction", "C"]]) {
-    if (!may(action) || (action in orders && !canDo(action, alarm))) continue;
+    const isOrder = action in orders;
+    // What has been done stays where it was: the next one must not come to lie under the finger.
+    if (!may(action) || (isOrder && !canDo(action, alarm) && (action === "panic" || !alarm.is_open))) continue;
     if (["on_the_way", "on_scene", "confirm_by_phone", "ask_assist"].includes(action) && !alarm.is_open) continue;
     if (action === "correction" && alarm.is_open) continue;
     const button = make("button", { acknowledge: "urgent", dispatch: "strong" }[action] ?? "", make("span", "key", key), ` ${actionWord(action)}`);
     button.type = "button";
     button.dataset.do = action;
+    button.disabled = isOrder && !canDo(action, alarm);
     button.onclick = () => perform(action);
-    doing.append(button);
+    (isOrder ? orderly : doing).append(button);
   }
   const where = alarm.location;
   const source = { gps: gettext("GPS"), last_known: gettext("last known GPS fix"), surveyed: gettext("surveyed") }[where.source];
@@ -756,7 +760,9 @@ function caseParts(alarm) {
     make("p", "", `${kindWord(alarm.kind)} · ${word(meaning)}`),
     make("p", "", meaning === "over" ? "" : since),
     make("p", "", `${gettext("Raised")} ${clock(alarm.raised_ms)} WIB ${known}`),
+    ...placeLines(alarm),
     tags(alarm),
+    orderly,
     doing,
     make("div", "resident", make("strong", "", gettext("What the resident sees now")), make("p", "", resident(alarm))),
     make("p", "", `${gettext("Place")}: ${where.lat.toFixed(5)}, ${where.lon.toFixed(5)} (${source}${age}${accuracy})`),
@@ -764,6 +770,14 @@ function caseParts(alarm) {
     make("h3", "", gettext("What has happened")),
     historyOf(alarm),
   ];
+}
+
+// Where to send somebody, and whom to call there.
+function placeLines(alarm) {
+  const post = desk.posts.get(alarm.post);
+  const address = [post?.address, post?.kelurahan?.name, post?.rw && `RW ${post.rw}`].filter(Boolean).join(", ");
+  const contacts = card?.post?.contacts;
+  return [address && make("p", "place", address), contacts && make("p", "contacts", `${gettext("Contacts")}: ${contacts}`)].filter(Boolean);
 }
 
 // What the command centre, the Polsek and the officer write to each other about this case.
@@ -813,9 +827,9 @@ function postParts(post, alone) {
   const row = (name, value) => value && rows.append(make("dt", "", name), make("dd", "", value));
   row(gettext("Post"), post.post);
   row(gettext("Kelurahan"), [post.kelurahan?.name, post.kecamatan?.name, post.rw && `RW ${post.rw}`].filter(Boolean).join(", "));
-  row(gettext("Address"), post.address);
+  if (alone) row(gettext("Address"), post.address);
   row(gettext("Unit"), desk.units.find((one) => one.unit === post.unit)?.name);
-  row(gettext("Contacts"), details?.contacts);
+  if (alone) row(gettext("Contacts"), details?.contacts);
   row(gettext("On duty"), details?.officers?.map((one) => [one.rank, one.name, one.phone].filter(Boolean).join(" ")).join("\n"));
   row(gettext("Notes"), details?.notes);
   row(gettext("Connection"), post.connection && connectionWord(post.connection));
@@ -1013,6 +1027,8 @@ el("find").addEventListener("keydown", (event) => event.key === "Enter" && find(
 el("shift").onclick = startShift;
 el("silence").onclick = silence;
 el("help").onclick = showKeys;
+// The console stays where it is.
+for (const one of document.querySelectorAll("#pages a")) one.target = "kentongan-page";
 el("over-box").addEventListener("toggle", draw);
 document.addEventListener("visibilitychange", draw);
 setInterval(tick, 1000);

@@ -1,4 +1,5 @@
 // The map: each post at its place, each open alarm above everything, never hidden in a cluster.
+import { around, placed } from "./labels.js";
 import { mark, manyMark, word } from "./marks.js";
 
 const CLUSTER_BELOW_ZOOM = 14;
@@ -18,6 +19,7 @@ export class CityMap {
     this.alarms = new Map(); // alarm id -> {marker, look}
     this.quiet = L.layerGroup().addTo(this.map);
     this.map.on("zoomend", () => this.drawPosts());
+    this.map.on("zoomend moveend resize", () => this.placeNames());
     if (settings.tiles) {
       L.tileLayer(settings.tiles, { attribution: settings.attribution, maxZoom: 19 }).addTo(this.map);
     }
@@ -72,6 +74,7 @@ export class CityMap {
     for (const one of alarms) this.drawAlarm(one);
     this.quietPosts = posts;
     this.drawPosts();
+    this.placeNames();
   }
 
   drawAlarm(one) {
@@ -81,21 +84,60 @@ export class CityMap {
     held?.marker.remove();
     const box = document.createElement("div");
     box.className = one.chosen ? "map-mark chosen" : "map-mark";
-    const name = document.createElement("span");
-    name.className = "map-name";
+    const [name, lead] = [document.createElement("span"), document.createElement("span")];
+    [name.className, lead.className, lead.hidden] = ["map-name", "map-lead", true];
     name.textContent = one.label;
-    box.append(mark(one.meaning), name);
+    box.append(lead, mark(one.meaning), name);
     const size = one.meaning === "calling" ? 44 : 30;
     const marker = L.marker([one.lat, one.lon], {
       icon: L.divIcon({ html: box, className: "", iconSize: [size, size] }),
-      zIndexOffset: one.meaning === "calling" ? 10000 : 5000,
+      zIndexOffset: (one.meaning === "calling" ? 10000 : 5000) + (one.chosen ? 2000 : 0),
     }).addTo(this.map);
     const element = marker.getElement();
     element.dataset.alarm = one.id;
     element.setAttribute("aria-label", `${one.label}: ${word(one.meaning)}`);
     marker.on("click", () => this.on.onAlarm(one.id));
     marker.on("keypress", (event) => event.originalEvent.key === "Enter" && this.on.onAlarm(one.id));
-    this.alarms.set(one.id, { marker, look });
+    this.alarms.set(one.id, { ...one, marker, look, name, lead, r: size / 2 + (one.chosen ? 7 : 3) });
+  }
+
+  // Who calls has its name read, whatever stands around it; another's is left out where no room is.
+  placeNames() {
+    const unanswered = (one) => one.meaning === "calling";
+    const order = [...this.alarms.values()].sort((a, b) => unanswered(b) - unanswered(a) || Boolean(b.chosen) - Boolean(a.chosen));
+    const written = new Set();
+    const shown = [];
+    for (const one of order) {
+      // Calls of one post lie upon each other: one name for them all.
+      const place = JSON.stringify([one.label, one.lat, one.lon]);
+      one.name.hidden = written.has(place);
+      one.lead.hidden = true;
+      if (!one.name.hidden) shown.push(one);
+      written.add(place);
+    }
+    for (const one of shown) {
+      const { x, y } = this.map.latLngToContainerPoint([one.lat, one.lon]);
+      one.width ??= one.name.offsetWidth;
+      one.height ??= one.name.offsetHeight;
+      Object.assign(one, { x, y, must: unanswered(one) });
+    }
+    const frame = this.map.getContainer().getBoundingClientRect();
+    const onTop = [...this.map.getContainer().querySelectorAll(".leaflet-control"), document.getElementById("map-note")].map((element) => {
+      const { left, top, right, bottom } = element.getBoundingClientRect();
+      return { left: left - frame.left, top: top - frame.top, right: right - frame.left, bottom: bottom - frame.top };
+    });
+    const quiet = [...this.posts.values()].map((layer) => around({ ...this.map.latLngToContainerPoint(layer.getLatLng()), r: 14 }));
+    const { x: width, y: height } = this.map.getSize();
+    placed(shown, onTop, quiet, { width, height }).forEach((spot, n) => {
+      const { name, lead, x, y } = shown[n];
+      name.hidden = spot === null;
+      if (!spot) return;
+      name.style.transform = `translate(${spot.left - x}px, ${spot.top - y}px)`;
+      lead.hidden = !spot.far;
+      const [across, down] = [(spot.left + spot.right) / 2 - x, (spot.top + spot.bottom) / 2 - y];
+      lead.style.width = `${Math.hypot(across, down)}px`;
+      lead.style.transform = `rotate(${Math.atan2(down, across)}rad)`;
+    });
   }
 
   drawPosts() {
@@ -141,7 +183,7 @@ export class CityMap {
     box.append(manyMark(members.length));
     if (ill) {
       const name = document.createElement("span");
-      name.className = "map-name";
+      name.className = "map-count";
       name.textContent = `⚠ ${ill}`;
       box.append(name);
     }
