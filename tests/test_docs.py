@@ -22,6 +22,12 @@ def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_picture_is_shown_on_some_page() -> None:
+    shown = "".join(page.read_text() for page in PAGES)
+    pictures = [one.name for one in (ROOT / "docs" / "pictures").iterdir()]
+    assert [one for one in pictures if f"pictures/{one}" not in shown] == []
+
+
 def test_every_name_in_the_life_of_a_press_is_in_a_file_it_links_to() -> None:
     page = ROOT / "docs" / "life-of-a-press.md"
     text = page.read_text()

@@ -7,7 +7,7 @@ over last holds it; what is held by nobody on shift is to be taken over by someb
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -140,9 +140,7 @@ def open_items(now_ms: int) -> Items:
 
 
 def _unheld(item: Item) -> Item:
-    return Item(
-        item.kind, item.key, item.post, item.post_name, item.since_ms, item.state, None, item.holder
-    )
+    return replace(item, holder_id=None)
 
 
 def _alarms(at_most: int) -> list[Item]:

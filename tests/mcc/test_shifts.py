@@ -144,6 +144,17 @@ def test_a_post_that_is_online_and_does_not_see_its_button_is_an_item(
     assert shifts.open_items(now_ms()).left_out == 0
 
 
+def test_a_test_that_nobody_has_answered_is_listed_as_one_and_a_call_as_a_call(budi: User) -> None:
+    stored()
+    stored(2, kind="test")
+    listed = {one.key: one.is_test for one in shifts.open_items(now_ms()).items}
+    assert listed == {uid(1): False, uid(2): True}
+    html = signed_in(budi).get("/shift/").content.decode()
+    rows = [row for row in html.split("<tr") if "tidak ada yang bertugas" in row]
+    assert ['class="call"' in row for row in rows] == ["<td>Alarm</td>" in row for row in rows]
+    assert len(rows) == 2
+
+
 def test_the_faults_are_those_with_which_a_post_calls_itself_out_of_order() -> None:
     assert shifts.DEAF_FAULTS == device.core.DEAF_FAULTS
 
