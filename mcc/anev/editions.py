@@ -63,12 +63,15 @@ def make(settings: MccFile, begin_ms: int, now_ms: int, user: User, told: Told) 
 def make_first(settings: MccFile, begin_ms: int, now_ms: int, told: Told) -> Edition | None:
     """Make the first edition of a week that is over; None where there is one.
 
+    Of a week before the first record there is nothing to say: None as well.
+
     Raises:
         Refused: the week has too many calls.
         django.db.Error: nothing was made.
     """
     week = Edition.objects.filter(week=week_name(begin_ms))
-    if week.exists():
+    began_ms = rows.began_ms()
+    if week.exists() or began_ms is None or began_ms >= begin_ms + WEEK_MS:
         return None
     made = draft(settings, begin_ms, now_ms)
     with changes():

@@ -80,7 +80,7 @@ def rows(begin_ms: int) -> Rows:
             cases=tuple(_cases(first_ms, begin_ms, end_ms)),
             faults=tuple(_faults(begin_ms, end_ms)),
             visits=tuple(visits(begin_ms, end_ms)),
-            began_ms=_began_ms(),
+            began_ms=began_ms(),
         )
 
 
@@ -215,7 +215,7 @@ def _faults(begin_ms: int, end_ms: int) -> Iterator[FaultSpan]:
         )
 
 
-def _began_ms() -> int | None:
+def began_ms() -> int | None:
     """Since when there is anything: an empty week before that is no quiet week."""
     heard = Alarm.objects.aggregate(first=Min("heard_ms"))["first"]
     written = Entry.objects.aggregate(first=Min("at_ms"))["first"]

@@ -21,7 +21,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from mcc.anev import editions as made
-from mcc.anev import plots, sheets, tables, words
+from mcc.anev import mail, plots, sheets, tables, words
 from mcc.anev.figures import (
     OUTCOMES,
     SMALL,
@@ -83,7 +83,12 @@ def editions(request: HttpRequest) -> HttpResponse:
         {"week": week, "days": words.days(week_named(week)), "editions": some}
         for week, some in by_week.items()
     ]
-    page = {"weeks": weeks, "older": older, "may_make": person(request).has_right("anev_make")}
+    page = {
+        "weeks": weeks,
+        "older": older,
+        "may_make": person(request).has_right("anev_make"),
+        "is_sent": bool(mail.targets(settings.MCC.anev)),
+    }
     return render(request, "anev/editions.html", page)
 
 
@@ -91,9 +96,10 @@ def editions(request: HttpRequest) -> HttpResponse:
 @needs("anev_make")
 def make(request: HttpRequest) -> HttpResponse:
     """Make the next edition of a week that is over."""
+    told = mail.put_out if request.POST.get("send") else _tell_nobody
     try:
         begin_ms = week_named(request.POST.get("week", ""))
-        edition = made.make(settings.MCC, begin_ms, _now_ms(), person(request), lambda _made: None)
+        edition = made.make(settings.MCC, begin_ms, _now_ms(), person(request), told)
     except ValueError as error:
         messages.error(request, str(error))
     except Refused as error:
@@ -101,6 +107,10 @@ def make(request: HttpRequest) -> HttpResponse:
     else:
         return HttpResponseRedirect(reverse("anev-edition", args=[edition.week, edition.number]))
     return HttpResponseRedirect(reverse("anev"))
+
+
+def _tell_nobody(_edition: Edition) -> None:
+    """It was made to be looked at."""
 
 
 # --- one edition --------------------------------------------------------------------------------

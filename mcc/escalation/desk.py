@@ -23,6 +23,8 @@ from mcc.settings import EscalationSettings
 
 # How often one notice is tried, with pauses that double from the first to the last.
 ATTEMPTS_MAX = 8
+# A weekly letter waits for a mail server that is mended tomorrow: a day of the longest pauses.
+ANEV_ATTEMPTS_MAX = 300
 PAUSE_MS = 5_000
 PAUSE_MS_MAX = 300_000
 # A sender that has not settled what it claimed within this is dead; apprise gives up far sooner.
@@ -34,6 +36,8 @@ SETTLED_STORED_MAX = 10_000
 CALLS_MAX = 1_000
 UNDELIVERED = "notice_undelivered"
 NO_TARGET = "notice_without_target"
+# The rung and kind of the weekly analysis (`mcc.anev.mail`).
+ANEV = "anev"
 _ANSWERS = ("acknowledge", "dispatch", "resolve")
 
 
@@ -112,6 +116,8 @@ def mine() -> list[Call]:
 
 def _wants_answer(call: str) -> bool:
     kind, key, *since = call.split("/")
+    if kind == ANEV:
+        return True
     if kind == "fault":
         return Fault.objects.filter(name=key, since_ms=since[0]).exists()
     if Command.objects.filter(
@@ -189,7 +195,8 @@ def settle(notices: Sequence[Notice], *, delivered: bool, now_ms: int) -> None:
     """Note what became of what was claimed: told, to be tried again, or given up."""
     with changes() as change:
         for notice in notices:
-            given_up = notice.attempts >= ATTEMPTS_MAX
+            most = ANEV_ATTEMPTS_MAX if notice.rung == ANEV else ATTEMPTS_MAX
+            given_up = notice.attempts >= most
             row = Notice.objects.filter(
                 pk=notice.pk, state=Notice.State.SENDING, attempts=notice.attempts
             )
@@ -234,7 +241,8 @@ def drop_targets(known: Iterable[str], now_ms: int) -> None:
 
 def _record(change: Changes, notice: Notice, *, delivered: bool) -> None:
     """Write into the record of the case whom the command centre has told."""
-    kind, key, *_since = notice.call.split("/")
+    kind, key, *more = notice.call.split("/")
+    about = {kind: "/".join((key, *more)) if kind == ANEV else key}
     alarm = Alarm.objects.filter(alarm_id=key).first() if kind == "alarm" else None
     Entry(
         at_ms=change.at_ms,
@@ -248,7 +256,7 @@ def _record(change: Changes, notice: Notice, *, delivered: bool) -> None:
             "unit": notice.unit,
             "by": notice.label,
             "delivered": delivered,
-            **({} if alarm else {"fault": key}),
+            **({} if alarm else about),
         },
     ).save()
     if alarm is not None:

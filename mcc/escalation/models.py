@@ -8,8 +8,9 @@ from django.db import models
 class Notice(models.Model):
     """One thing to tell to one target of the settings; durable, and told once.
 
-    `call` is `alarm/ID` or `fault/NAME/SINCE`. `target` is a digest of the target's URL, which is a
-    secret and stands in the settings alone; `label` is what may be shown of it.
+    `call` is `alarm/ID`, `fault/NAME/SINCE` or `anev/WEEK/EDITION`. `target` is a digest of the
+    target's URL, which is a secret and stands in the settings alone; `label` is what may be shown
+    of it.
     """
 
     class State(models.TextChoices):

@@ -25,11 +25,21 @@ _FAULTS = {
 
 
 @dataclass(frozen=True)
+class File:
+    """What goes with a message."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Message:
-    """A title and a body, plain text."""
+    """A title and a body, plain text; files for targets that take some."""
 
     title: str
     body: str
+    files: tuple[File, ...] = ()
 
 
 def message(notices: Sequence[Notice], now_ms: int) -> Message:

@@ -10,16 +10,21 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 
 from django.db import Error, connections
 
+from mcc.anev import mail as letters
+from mcc.anev.editions import make_first
+from mcc.anev.schedule import due
 from mcc.api import hooks
+from mcc.cases.actions import Refused
 from mcc.cases.models import Process
 from mcc.escalation import desk
 from mcc.escalation.ladder import Ladder, Now
+from mcc.escalation.models import Notice
 from mcc.escalation.words import Message, message
 from mcc.people.models import Screen
 from mcc.people.shifts import MANNING, on_shift
@@ -31,6 +36,8 @@ from process.notify import Notifier
 PROCESS = "escalate"
 LOOK_EVERY_S = 1.0
 FORGET_EVERY_S = 3_600.0
+# Before an anev that could not be made is tried again.
+ANEV_PAUSE_S = 300.0
 # Targets that are sent to at once.
 SENDERS_MAX = 8
 # How long an end waits for what is being sent.
@@ -43,7 +50,10 @@ class Worker:
     def __init__(self, settings: MccFile) -> None:
         self._settings = settings
         self._ladder = Ladder(settings.escalation)
-        self._targets = desk.targets(settings.escalation)
+        self._targets = desk.targets(settings.escalation) | letters.targets(settings.anev)
+        # The latest week whose anev is made, and when to try again where it could not be.
+        self._anev_made_ms = 0
+        self._anev_next_s = 0.0
         self._ages = Ages()
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(SENDERS_MAX, thread_name_prefix="notice")
@@ -108,6 +118,9 @@ class Worker:
             self._start(f"hook/{pk}", self._tell_hook, pk, now.wall_ms)
         failing = hooks.failing()
         desk.set_faults([(hooks.FAULT, failing)] if failing else [], (hooks.FAULT,))
+        begin_ms = due(self._settings.anev, now.wall_ms)
+        if begin_ms not in (None, self._anev_made_ms) and now.mono_s >= self._anev_next_s:
+            self._start("anev", self._make_anev, begin_ms, now)
 
     def _start(self, key: str, what: Callable[..., None], *arguments: object) -> None:
         """On a thread of the pool, unless this key is still being sent to."""
@@ -123,6 +136,22 @@ class Worker:
                 log("hook_not_told", level="warning", hook=parcel.hook.name)
         except Error as error:
             log("hook_not_noted", level="error", why=str(error).strip())
+        finally:
+            connections.close_all()
+
+    def _make_anev(self, begin_ms: int, now: Now) -> None:
+        """On a thread of the pool: the first edition of a week, unless there is one."""
+        # Looked at again only after a pause, whatever becomes of it.
+        self._anev_next_s = now.mono_s + ANEV_PAUSE_S
+        try:
+            edition = make_first(self._settings, begin_ms, now.wall_ms, letters.put_out)
+            self._anev_made_ms = begin_ms
+            if edition is not None:
+                log("anev_made", week=edition.week, edition=edition.number)
+        except Refused as error:
+            log("anev_not_made", level="error", why=error.why)
+        except Error as error:
+            log("anev_not_made", level="error", why=str(error).strip())
         finally:
             connections.close_all()
 
@@ -152,7 +181,8 @@ class Worker:
         try:
             notices = desk.claim(target.digest, now_ms)
             if notices:
-                delivered = send(target, message(notices, now_ms))
+                what = worded(notices, now_ms)
+                delivered = what is not None and send(target, what)
                 desk.settle(notices, delivered=delivered, now_ms=now_ms)
                 log(
                     "notice_sent" if delivered else "notice_not_sent",
@@ -187,15 +217,38 @@ class Worker:
         log("escalation_ended")
 
 
+def worded(notices: Sequence[Notice], now_ms: int) -> Message | None:
+    """What is to be said; None where it could not be put into words or on paper.
+
+    Raises:
+        django.db.Error: the database does not answer.
+    """
+    if notices[0].rung != desk.ANEV:
+        return message(notices, now_ms)
+    try:
+        return letters.message(notices)
+    except Error:
+        raise
+    # A paper that cannot be drawn is one that was not sent: tried again, and given up, as such.
+    except Exception as error:  # noqa: BLE001
+        log("anev_not_drawn", level="error", call=notices[0].call, why=repr(error)[:200])
+        return None
+
+
 def send(target: desk.Target, what: Message) -> bool:
     """Whether the target's service has taken the message."""
     import apprise
+    from apprise.attachment.memory import AttachMemory
 
+    files = [
+        AttachMemory(content=one.content, name=one.name, mimetype=one.content_type)  # type: ignore[no-untyped-call]
+        for one in what.files
+    ]
     sender = apprise.Apprise()
     if not sender.add(target.url):
         return False
     try:
-        return bool(sender.notify(title=what.title, body=what.body))
+        return bool(sender.notify(title=what.title, body=what.body, attach=files or None))
     # Whatever a service's module raises, it has told nobody.
     except Exception as error:  # noqa: BLE001
         log("notice_raised", level="error", to=target.label, why=type(error).__name__)
