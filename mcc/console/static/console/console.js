@@ -346,6 +346,13 @@ function askAssist(alarm) {
     send("ask_assist", { alarm_id: alarm.alarm_id, unit: form.get("unit") }));
 }
 
+// That nobody is registered is said only when it is known.
+function contactsOf() {
+  if (!card) return gettext("Looking up whom to call …");
+  if (!card.post) return gettext("The contacts could not be looked up.");
+  return card.post.contacts || gettext("No contact is registered for this post.");
+}
+
 // Beside the dispatch, never before it: nothing waits for this answer.
 function askPhone(alarm) {
   const set = make("fieldset", "", make("legend", "", gettext("What was heard?")));
@@ -363,9 +370,8 @@ function askPhone(alarm) {
   };
   const note = make("textarea");
   note.maxLength = 200;
-  const contacts = card?.post?.contacts || gettext("No contact is registered for this post.");
   const warning = gettext("Whoever answers may be forced to say that all is well: this closes nothing and calls nobody back.");
-  ask(actionWord("confirm_by_phone"), [make("p", "", contacts), set, labelled(gettext("Note (may stay empty)"), note, "note"), make("p", "", warning)], gettext("Write it down"), (form) =>
+  ask(actionWord("confirm_by_phone"), [make("p", "contacts", contactsOf()), set, labelled(gettext("Note (may stay empty)"), note, "note"), make("p", "", warning)], gettext("Write it down"), (form) =>
     send("confirm_by_phone", { alarm_id: alarm.alarm_id, result: form.get("result"), note: form.get("note").replace(/\s+/g, " ").trim() }));
   set.querySelector("input").focus();
 }
@@ -424,6 +430,8 @@ function drawNow() {
   drawFaults();
   drawMap();
   drawCase();
+  const contacts = document.querySelector("#ask[open] .contacts");
+  if (contacts) contacts.textContent = contactsOf();
   tick();
 }
 
