@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Literal
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from mcc.anev.figures import week_name, week_of
 from tests.browser.axe import serious
 from tests.browser.ground import ATTEMPTS, POSTS, Ground
 
@@ -15,8 +17,14 @@ Scheme = Literal["light", "dark"]
 PAGES: dict[str | None, tuple[str, ...]] = {
     None: ("/login/", "/info/", "/info/?lang=en", "/info/post/POST"),
     "sari": ("/shift/", "/password/", "/code/app/"),
-    "dewi": ("/phone/",),
-    "wibowo": ("/visits/phone/", "/visits/", "/visits/follow-ups/", "/visits/coverage/"),
+    "dewi": ("/phone/", "/anev/", "/anev/WEEK/0/"),
+    "wibowo": (
+        "/anev/WEEK/0/",
+        "/visits/phone/",
+        "/visits/",
+        "/visits/follow-ups/",
+        "/visits/coverage/",
+    ),
     "joko": ("/proofs/", "/admin/", "/admin/registers/post/", "/admin/registers/post/POST/change/"),
     "owes-rini": ("/code/",),
     "rini": (
@@ -33,6 +41,10 @@ PAGES: dict[str | None, tuple[str, ...]] = {
         "/visits/follow-ups/",
         "/visits/coverage/",
         "/visits/activity/",
+        "/anev/",
+        "/anev/WEEK/0/",
+        "/anev/WEEK/0/events?scope=city&number=posts.registered",
+        "/anev/WEEK/0/events?scope=city&number=calls.panic",
         "/admin/",
         "/admin/registers/",
         "/admin/registers/post/",
@@ -75,6 +87,10 @@ def browser_of(
     return context
 
 
+def this_week() -> str:
+    return week_name(week_of(time.time_ns() // 1_000_000))
+
+
 def found_on(page: Page, url: str) -> list[str]:
     answer = page.goto(url)
     assert answer is not None
@@ -101,7 +117,7 @@ def test_axe_finds_nothing_serious_on_any_page_of_any_role(
         page = browser_of(ground, account, language, scheme).new_page()
         # The registers' own English is Django's; the pages beside them are looked at in both.
         for path in [one for one in paths if language == "id" or "/admin/" not in one]:
-            where = path.replace("POST", POSTS[0][0])
+            where = path.replace("POST", POSTS[0][0]).replace("WEEK", this_week())
             found += (f"{account} {where}: {one}" for one in found_on(page, ground.address + where))
     assert found == [], "\n".join(found)
 
@@ -174,3 +190,28 @@ def test_the_information_page_opens_again_without_a_network(ground: Ground) -> N
     expect(page.locator("h1")).to_contain_text("panic button")
     page.goto(f"{ground.address}/info/post/never-opened")
     expect(page.locator("h1")).to_contain_text("Tombol")
+
+
+@pytest.mark.parametrize("language", ["id", "en"])
+def test_the_weekly_analysis_fits_a_telephone_and_prints_black_on_white(
+    ground: Ground, language: str
+) -> None:
+    ground.alarm(POSTS[1][0])
+    expect(ground.page("sari").locator("#alarms > li")).to_have_count(1)
+    page = browser_of(ground, "dewi", language, "light").new_page()
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(f"{ground.address}/anev/{this_week()}/0/")
+    page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
+    assert serious(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    plots = page.locator("img.plot")
+    assert plots.count() == 3
+    for plot in plots.all():
+        plot.scroll_into_view_if_needed()
+        expect(plot).to_have_js_property("complete", True)
+        assert plot.evaluate("one => one.naturalWidth") > 0
+    page.emulate_media(media="print")
+    body = page.locator("body")
+    assert body.evaluate("one => getComputedStyle(one).backgroundColor") == "rgb(255, 255, 255)"
+    colors = "all => [...new Set(all.map(one => getComputedStyle(one).color))]"
+    assert page.locator("main *").evaluate_all(colors) == ["rgb(0, 0, 0)"]
