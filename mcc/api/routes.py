@@ -132,9 +132,15 @@ def _status(_request: HttpRequest, _token: Token) -> shapes.Status:
     from mcc.cases.models import Store
 
     store = Store.objects.first()
+    gateways = picture.gateways()
     return shapes.Status(
         faults=[one["name"] for one in picture.faults()],
-        gateways={one["gateway"]: one["liveness"] for one in picture.gateways()},
+        gateways={one["gateway"]: one["liveness"] for one in gateways},
+        standing={
+            one["gateway"]: [shapes.fault_of(life) for life in one["lives"]]
+            for one in gateways
+            if one["lives"]
+        },
         reason=store.reason if store else "",
     )
 

@@ -80,8 +80,22 @@ class Alarms(Shape, frozen=True):
     next_before: int | None
 
 
+class Fault(Shape, frozen=True):
+    """A fault that stands: since when, how often it has come since, and what people said of it."""
+
+    fault: str
+    raised_at: Said
+    count: int
+    acknowledged_at: Said | None
+    acknowledged_by: str | None
+    shelved_until: Said | None
+
+
 class Post(Shape, frozen=True):
-    """One post: where it is, whose it is, and whether it could call."""
+    """One post: where it is, whose it is, and whether it could call.
+
+    `faults` are the names; `standing` says of each how long it has stood, and of a silence too.
+    """
 
     post: str
     name: str
@@ -90,6 +104,7 @@ class Post(Shape, frozen=True):
     place: Place
     connection: str | None
     faults: list[str]
+    standing: list[Fault]
     last_seen_at: Said | None
     in_test_window: bool
 
@@ -102,10 +117,14 @@ class Posts(Shape, frozen=True):
 
 
 class Status(Shape, frozen=True):
-    """Whether the command centre hears and would answer."""
+    """Whether the command centre hears and would answer.
+
+    `standing`: what stands at each gateway at which anything does.
+    """
 
     faults: list[str]
     gateways: dict[str, str]
+    standing: dict[str, list[Fault]]
     reason: str
 
 
@@ -212,8 +231,21 @@ def post_of(shown: dict[str, Any]) -> Post:
         place=Place(lat=shown["lat"], lon=shown["lon"], source=shown["place_source"]),
         connection=shown["connection"],
         faults=[str(one) for one in shown["faults"]],
+        standing=[fault_of(one) for one in shown["lives"]],
         last_seen_at=_said(shown["last_seen_ms"]),
         in_test_window=shown["test_window"] is not None,
+    )
+
+
+def fault_of(shown: dict[str, Any]) -> Fault:
+    """One life of a fault of `mcc.cases.faults` as the API gives it."""
+    return Fault(
+        fault=shown["fault"],
+        raised_at=timestamp(shown["raised_ms"]),
+        count=shown["count"],
+        acknowledged_at=_said(shown["acknowledged_ms"]),
+        acknowledged_by=shown["acknowledged_by"] or None,
+        shelved_until=_said(shown["shelved_until_ms"]),
     )
 
 
@@ -232,6 +264,7 @@ __all__ = [
     "Alarms",
     "AlarmsAsked",
     "Done",
+    "Fault",
     "Label",
     "Post",
     "Posts",
@@ -239,5 +272,6 @@ __all__ = [
     "Refusal",
     "Status",
     "alarm_of",
+    "fault_of",
     "post_of",
 ]

@@ -27,11 +27,13 @@ from mcc.api.openapi import document
 from mcc.api.routes import BODY_BYTES_MAX, ROUTES
 from mcc.api.shapes import LIMIT_MAX
 from mcc.cases.actions import act
-from mcc.cases.models import Command, Entry
+from mcc.cases.models import Command, Entry, FaultLife
+from mcc.cases.store import CaseStore
+from mcc.core import Commit, GatewayShown, LinkShown, Show
 from mcc.people.models import User
 from mcc.registers.models import Post
 from tests.mcc.people_rig import an_account, signed_in
-from tests.mcc.rig import POST, uid
+from tests.mcc.rig import POST, gateway, post, uid
 from tests.mcc.test_actions import FROM, heard_of, registered, stored
 
 pytestmark = pytest.mark.usefixtures("database", "quick_passwords")
@@ -72,7 +74,35 @@ def test_alarms_and_posts_are_read(client: Client) -> None:
     [post] = client.get("/api/v1/posts").json()["posts"]
     assert (post["post"], post["connection"]) == (POST, "online")
     assert client.get(f"/api/v1/posts/{POST}").json() == post
-    assert client.get("/api/v1/status").json() == {"faults": [], "gateways": {}, "reason": ""}
+    assert client.get("/api/v1/status").json() == {
+        "faults": [], "gateways": {}, "standing": {}, "reason": "",
+    }  # fmt: skip
+
+
+def test_how_long_a_fault_has_stood_and_who_has_seen_it_is_read(
+    client: Client, tmp_path: Path
+) -> None:
+    since = ["2026-11-28T20:03:11.000Z", "2026-11-29T01:00:00.000Z"]
+    store = CaseStore(tmp_path / "anchor")
+    store.claim()
+    one, other = (
+        post(faults=("tamper",), faults_since=(since[0],)),
+        gateway(faults=("clock_wrong",), faults_since=(since[1],)),
+    )
+    store.commit(Commit(posts=(one,), gateways=(other,)))
+    store.show(Show(LinkShown(True)))
+    store.show(Show(GatewayShown(other.gateway, "online")))
+    store.pulse()
+    [fault] = client.get(f"/api/v1/posts/{POST}").json()["standing"]
+    assert (fault["fault"], fault["raised_at"], fault["count"]) == ("tamper", since[0], 1)
+    assert (fault["acknowledged_at"], fault["acknowledged_by"]) == (None, None)
+    row = FaultLife.objects.get(fault="tamper")
+    act(an_account("siti"), "fault_acknowledge", fault=str(row.pk), **FROM)
+    [fault] = client.get("/api/v1/posts").json()["posts"][0]["standing"]
+    assert (fault["acknowledged_by"], fault["shelved_until"]) == ("siti", None)
+    assert fault["acknowledged_at"] is not None
+    [fault] = client.get("/api/v1/status").json()["standing"][other.gateway]
+    assert (fault["fault"], fault["raised_at"]) == ("clock_wrong", since[1])
 
 
 @ON_SQLITE
