@@ -20,7 +20,9 @@ DONE, WRONG, BROKEN = 0, 2, 70
 _TRIES = 3
 PASSWORD_BYTES_MAX = 1_024
 
-COMMANDS = frozenset(("ingest", "escalate", "check", "setup", "backup", "restore", "account"))
+COMMANDS = frozenset(
+    ("ingest", "escalate", "check", "setup", "backup", "restore", "account", "forget")
+)
 
 
 class _Wrong(Exception):
@@ -49,6 +51,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="read a password from standard input, to be changed at the next signing in",
     )
+    forget = _command(commands, "forget", "remove from old visits whom they were about ([visits])")
+    forget.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
     backup = _command(commands, "backup", "write the database to a new file, while all runs")
     backup.add_argument("target", type=Path, metavar="TARGET")
     restore = _command(commands, "restore", "put a backup in the place of the database")
@@ -80,6 +84,8 @@ def run(options: argparse.Namespace) -> int:
                 return _setup(options, settings)
             case "account":
                 return _account(options, settings)
+            case "forget":
+                return _forget(options, settings)
             case "backup" | "restore":
                 return _backup_or_restore(options, settings)
             case _:
@@ -256,6 +262,38 @@ def _account(options: argparse.Namespace, settings: MccFile) -> int:
             _print(f"{options.name}: {done}")
     except SetupError as error:
         raise _Wrong(str(error)) from None
+    return DONE
+
+
+# --- forget -------------------------------------------------------------------------------------
+
+
+def _forget(options: argparse.Namespace, settings: MccFile) -> int:
+    configure(options.config, settings)
+    import datetime as dt
+    import time
+
+    from django.db import Error
+
+    from mcc.visits.personal import DAY_MS, expired, forget
+
+    days = settings.visits.keep_days
+    now_ms = time.time_ns() // 1_000_000
+    before_ms = now_ms - days * DAY_MS
+    before = dt.datetime.fromtimestamp(before_ms / 1000, dt.UTC)
+    older = f"visits before {before:%Y-%m-%d %H:%M} UTC ([visits] keep_days = {days})"
+    try:
+        if options.dry_run:
+            _print(f"{expired(before_ms).count()} {older} still say whom they were about")
+            return DONE
+        gone = forget(now_ms, days)
+    except (Error, OSError) as error:
+        raise _Wrong(f"not all was removed: {' '.join(str(error).split())}") from None
+    _print(
+        f"{gone['visits']} {older}: removed names, telephones, addresses, findings and places;"
+        f" {gone['pictures']} photos and signatures; the texts of {gone['follow_ups']} follow-ups"
+    )
+    _print(f"{gone['stray_files']} pictures that no visit names: removed")
     return DONE
 
 

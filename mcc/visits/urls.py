@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from mcc.visits import phone_views, views
+from mcc.visits import person_views, phone_views, views
 
 urlpatterns = [
     path("phone/", phone_views.phone, name="visits-phone"),
@@ -18,6 +18,9 @@ urlpatterns = [
     path("follow-ups/<int:pk>/done", views.follow_up_done, name="visits-follow-up-done"),
     path("coverage/", views.coverage, name="visits-coverage"),
     path("activity/", views.activity, name="visits-activity"),
+    path("person/", person_views.look, name="visits-person"),
+    path("person/export", person_views.export, name="visits-person-export"),
+    path("person/remove", person_views.remove, name="visits-person-remove"),
     path("<uuid:pk>/", views.visit, name="visit"),
     path("<uuid:pk>/<slug:which>.jpg", views.picture, name="visit-picture"),
 ]

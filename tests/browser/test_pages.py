@@ -45,6 +45,7 @@ PAGES: dict[str | None, tuple[str, ...]] = {
         "/anev/WEEK/0/",
         "/anev/WEEK/0/events?scope=city&number=posts.registered",
         "/anev/WEEK/0/events?scope=city&number=calls.panic",
+        "/visits/person/",
         "/admin/",
         "/admin/registers/",
         "/admin/registers/post/",

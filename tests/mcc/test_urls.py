@@ -57,6 +57,7 @@ BY_RIGHT: dict[str, tuple[str, ...]] = {
     "visits/phone/": ("visit",),
     "visits/me": ("visit",),
     "visits/activity/": ("visits",),
+    "visits/person/": ("visits",),
     "visits/send": ("visit",),
 }
 

@@ -254,6 +254,7 @@ def test_a_kept_page_that_is_older_or_newer_than_the_server_still_sends() -> Non
     assert send(signed_in(officer), least).status_code == 200
 
 
+@sqlite_only
 def test_code_and_tables_name_the_same_kinds_and_purposes() -> None:
     assert set(get_args(intake.Kind)) == set(Visit.Kind.values)
     assert set(get_args(intake.Purpose)) == set(Visit.Purpose.values)

@@ -6,6 +6,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const map = L.map("map", { zoomAnimation: !calm, fadeAnimation: !calm, markerZoomAnimation: !calm, minZoom: 5, maxZoom: 19 });
 map.attributionControl.setPrefix("Leaflet");
 map.setView([config.latitude, config.longitude], config.zoom, { animate: false });
+if (config.wards.length) map.fitBounds(config.wards.map((one) => [one.lat, one.lon]), { padding: [20, 20], animate: false });
 if (config.tiles) L.tileLayer(config.tiles, { attribution: config.attribution, maxZoom: 19 }).addTo(map);
 else drawAreas();
 const posts = L.layerGroup(config.posts.map((one) => marked(one, "days post")));
