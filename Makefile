@@ -44,7 +44,7 @@ lint: $(VENV)/dev.stamp ## ruff, mypy --strict, and the arrows between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: packages lint ## everything that must hold before a change lands
+test: packages lint pypy ## everything that must hold before a change lands
 	$(BIN)/pytest -n 3 --dist worksteal
 
 fuzz: $(VENV)/dev.stamp ## hostile messages, sentences, settings and databases, two processes, minutes
@@ -62,7 +62,7 @@ faults: packages $(VENV)/dev.stamp ## the fault table on real processes, 200 kil
 soak: packages $(VENV)/dev.stamp ## the same for hours: 4,000 kills
 	KENTONGAN_FAULT_SCALE=400 KENTONGAN_FAULT_KILLS=4000 $(ROWS)
 
-# SEED=N replays that one, with its whole trace. `make pypy` before it, and it runs on that; PYPY= for CPython all the same.
+# SEED=N replays that one, with its whole trace. On PyPy where `make pypy` has been; PYPY= for CPython all the same.
 SEEDS ?= 10000
 FIRST ?= 1
 PYPY ?= $(wildcard build/pypy/bin/pypy)
@@ -71,7 +71,9 @@ simulate: $(VENV)/dev.stamp ## days under every fault: SEEDS=10000 of them from 
 	-m simulation $(if $(SEED),--seed $(SEED) --trace,--seeds $(SEEDS) --first $(FIRST))
 
 # PyPy for Python 3.11 is not in Debian 12: it comes with its libraries from Debian 13, and nothing of the machine changes.
-pypy: packages ## fetch PyPy into build/pypy, which make simulate then runs on (root)
+pypy: build/pypy/bin/pypy ## fetch PyPy into build/pypy, on which the simulator then runs (root)
+build/pypy/bin/pypy:
+	@$(MAKE) --no-print-directory packages
 	rm -rf build/pypy && mkdir -p build
 	mmdebstrap --quiet --variant=extract --include=pypy3 trixie build/pypy
 	printf '#!/bin/sh\nroot=$$(cd "$$(dirname "$$0")/../usr" && pwd)\nfor libraries in "$$root"/lib/*-linux-gnu*; do :; done\nexec "$$libraries"/ld-linux-*.so.* --library-path "$$libraries" "$$root/bin/pypy3.11" "$$@"\n' > build/pypy/pypy

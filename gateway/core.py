@@ -708,6 +708,8 @@ class Gateway:
             return
         post.holds.add(alarm.alarm_id)
         post.unresolved.add(alarm.alarm_id)
+        if alarm.kind != "selftest":
+            self._disturb_selftest(post)
         now_us = self._now.uptime_us
         track = Track(alarm.alarm_id, alarm.post, first=(heard, self._now), received_us=now_us)
         self._tracks[alarm.alarm_id] = track
@@ -1761,6 +1763,8 @@ class Gateway:
     def _becomes(self, post: Post, presence: Presence) -> bool:
         if not post.becomes(presence, self._now.wall_ms):
             return False
+        if presence != "online":
+            self._disturb_selftest(post)
         self._log("post", post=post.post, presence=presence, last_seen=post.shown_last_seen)
         return True
 
@@ -1803,6 +1807,7 @@ class Gateway:
         if run is None or (run.record is not None and run.record.alarm_id != record.alarm_id):
             run = self._begin_run(record.post, record.reached.received.at)
         run.record = record
+        run.disturbed |= bool(post.unresolved - {record.alarm_id})
         if post.selftest_due is not None:
             post.selftest_due = None
             self._say(Address("posts", "state", record.post))
@@ -1837,8 +1842,8 @@ class Gateway:
             is_deaf = not self._is_up(POSTS_LINK) or "gateway_deaf" in post.faults
             failed = "gateway_deaf" if is_deaf else "missed"
             is_post_s = failed == "missed"
-        if is_post_s and (post.presence != "online" or post.unresolved - self._own_test(run)):
-            # It went away, or somebody called: no word of a test that could not be made.
+        if is_post_s and (run.disturbed or post.presence != "online"):
+            # It was away, or somebody called: no word of a test that could not be made.
             del self._running[name]
             self._withdraw_selftest(post)
             at_us = self._now.uptime_us + selftests.LOOK_AGAIN_US
@@ -1846,8 +1851,11 @@ class Gateway:
             return
         self._end_selftest(post, run, failed)
 
-    def _own_test(self, run: selftests.Run) -> set[str]:
-        return set() if run.record is None else {run.record.alarm_id}
+    def _disturb_selftest(self, post: Post) -> None:
+        """Somebody calls, or the post is away: it may not come to its test, which is no fault."""
+        run = self._running.get(post.post)
+        if run is not None:
+            run.disturbed = True
 
     def _withdraw_selftest(self, post: Post) -> None:
         self._deadlines.cancel(("selftest_ends", post.post))

@@ -47,12 +47,16 @@ _PROVEN = frozenset(("looped", "levels"))
 
 @dataclass(slots=True)
 class Run:
-    """A self-test that is under way. `record`: its alarm, once that is in the journal."""
+    """A self-test that is under way. `record`: its alarm, once that is in the journal.
+
+    `disturbed`: somebody called meanwhile, or the post was away.
+    """
 
     due_at: str
     began_us: int
     record: AlarmRecord | None = None
     report: SelftestReport | None = None
+    disturbed: bool = False
 
 
 def slot_s(post: str) -> int:

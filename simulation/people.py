@@ -58,6 +58,11 @@ class Truth:
     windows: dict[str, list[Window]] = field(default_factory=lambda: defaultdict(list))
     closings: dict[str, str] = field(default_factory=dict)  # close_test command -> post
 
+    def has_two_outcomes(self, alarm_id: str) -> bool:
+        """Whether people have closed this alarm as different things."""
+        closed = (c for c in self.commands.values() if c.alarm_id == alarm_id)
+        return len({c.outcome for c in closed if c.action == "resolve"}) > 1
+
     def sure_calls(self, post: str, until_us: int | None = None) -> int:
         """How many calls must have been heard, those that an allowed loss took left out."""
         return sum(

@@ -190,6 +190,31 @@ def test_a_post_that_is_heard_and_makes_no_selftest_is_a_fault_of_the_post() -> 
     assert rig.state_document().selftest_due is None
 
 
+def test_a_test_that_calls_left_no_time_for_is_nobodys_fault_and_comes_later() -> None:
+    rig = asked()
+    rig.offer()
+    for n in range(12):
+        live(rig)
+        if n == 9:
+            rig.settle()
+    assert rig.post_document().selftest is None
+    assert rig.post_document().faults == ()
+    until_due(rig)
+
+
+def test_nor_is_one_of_a_post_that_was_away_meanwhile() -> None:
+    rig = asked()
+    for _ in range(7):
+        rig.beat()
+        rig.advance(20)
+    assert rig.post_document().connection == "silent"
+    for _ in range(6):
+        live(rig)
+    assert rig.post_document().connection == "online"
+    assert rig.post_document().selftest is None
+    until_due(rig)
+
+
 def test_a_gateway_that_is_deaf_to_alarms_is_named_and_not_the_post() -> None:
     rig = asked()
     for _ in range(12):

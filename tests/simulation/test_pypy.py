@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
 import sys
-from pathlib import Path
-
-import pytest
 
 from simulation.world import run_seed
+from tests.simulation.interpreters import PYPY, run
 
-ROOT = Path(__file__).parents[2]
-PYPY = ROOT / "build/pypy/bin/pypy"
 SEED = 8
 RUN = f"""
 import sys
@@ -32,15 +26,7 @@ def _really() -> str:
 
 
 def _with_stand_in(python: str) -> str:
-    libraries = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
-    ran = subprocess.run(
-        [python, "-c", RUN],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": libraries},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = run(python, "-c", RUN)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()
 
@@ -49,6 +35,6 @@ def test_a_seed_is_the_same_day_with_the_stand_in() -> None:
     assert _with_stand_in(sys.executable) == _really()
 
 
-@pytest.mark.skipif(not PYPY.exists(), reason="no PyPy: make pypy")
 def test_a_seed_is_the_same_day_on_pypy() -> None:
+    assert PYPY.exists(), "no PyPy: make pypy"
     assert _with_stand_in(str(PYPY)) == _really()
