@@ -195,7 +195,7 @@ def test_a_test_that_calls_left_no_time_for_is_nobodys_fault_and_comes_later() -
     rig.offer()
     for n in range(12):
         live(rig)
-        if n == 9:
+        if n == 7:
             rig.settle()
     assert rig.post_document().selftest is None
     assert rig.post_document().faults == ()
