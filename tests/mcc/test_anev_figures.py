@@ -30,6 +30,7 @@ from mcc.anev.figures import (
     week_named,
     week_of,
 )
+from mcc.cases.models import Entry
 from mcc.settings import MccFile, MqttSettings
 from tests.mcc.conftest import YEAR_ENDS_MS
 
@@ -322,6 +323,19 @@ def test_more_calls_than_a_report_holds_make_none(
     monkeypatch.setattr(read, "CASES_MAX", 100)
     with pytest.raises(read.TooMany, match="more than 100 calls"):
         read.rows(BEGIN_MS)
+
+
+def test_of_what_people_wrote_about_a_case_the_first_lines_stand_in_the_report(
+    year: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "REMARKS_MAX", 2)
+    mine = [one for one in read.rows(BEGIN_MS).cases if one.raised_ms >= BEGIN_MS]
+    alarm_id = next(one.alarm_id for one in mine if not one.remarks)
+    for n in range(5):
+        Entry(at_ms=n, action="note", alarm_id=alarm_id, operator="x",
+              detail={"note": f"line {n}"}).save()  # fmt: skip
+    one = next(one for one in read.rows(BEGIN_MS).cases if one.alarm_id == alarm_id)
+    assert [remark.text for remark in one.remarks] == ["line 0", "line 1"]
 
 
 # --- small ones by hand -------------------------------------------------------------------------

@@ -284,6 +284,15 @@ def test_no_cell_is_a_formula_whatever_people_and_posts_are_called() -> None:
     assert "=1+1" in {cell.value for cell in found}
 
 
+def test_a_cell_holds_what_a_spreadsheet_takes(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sheets, "CELL_CHARS_MAX", 40)
+    book = openpyxl.load_workbook(io.BytesIO(sheets.workbook(report, within(report, CITY)[:1])))
+    cells = [str(cell.value) for row in book.worksheets[0].iter_rows() for cell in row]
+    assert max(map(len, cells)) == 40
+
+
 # --- paper --------------------------------------------------------------------------------------
 
 

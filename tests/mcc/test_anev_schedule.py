@@ -275,6 +275,22 @@ def test_a_mail_server_that_is_away_for_hours_gets_it_when_it_is_back(use: Any, 
 
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_mail_server_that_stays_away_is_given_up_and_the_record_says_so(
+    use: Any, post: Post
+) -> None:
+    stored(state="resolved")
+    used = use(settings_of(post))
+    post.box.refuses = True
+    editions.make_first(used, BEGIN_MS, AT_SIX_MS, mail.put_out)
+    Notice.objects.update(attempts=desk.ANEV_ATTEMPTS_MAX - 1)
+    look(Worker(used), AT_SIX_MS)
+    assert states() == ["failed"]
+    [line] = Entry.objects.filter(action="told")
+    assert line.detail["delivered"] is False
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_what_was_claimed_by_one_who_died_is_sent_by_another(use: Any, post: Post) -> None:
     stored(state="resolved")
     used = use(settings_of(post))
