@@ -23,12 +23,11 @@ from mcc.cases.actions import Refused
 from mcc.people.address import client_address
 from mcc.people.gate import needs, person
 from mcc.registers.models import Kelurahan, Post
-from mcc.visits.intake import FOLLOW_UPS_MAX, receive
+from mcc.visits.intake import FOLLOW_UPS_MAX, PHOTO_SIDE_PIXELS_MAX, receive
 from mcc.visits.models import Visit
 
-# What may wait on one telephone, and how long a photo's side is there before it waits.
+# What may wait on one telephone.
 QUEUE_MAX = 50
-PHOTO_SIDE_PIXELS = 1_600
 # Nothing that a browser has drawn anew is larger; a file that is, is not even looked at.
 FILE_BYTES_MAX = 25 * 1024 * 1024
 _STATUS = {"not_allowed": 403, "already": 409, "wrong": 400, "full": 503}
@@ -65,7 +64,7 @@ def _config(user_id: int, name: str) -> dict[str, Any]:
         "send": reverse("visits-send"),
         "sign_in": f"{reverse('people-sign-in')}?next={reverse('visits-phone')}",
         "queue_max": QUEUE_MAX,
-        "side_pixels": PHOTO_SIDE_PIXELS,
+        "side_pixels": PHOTO_SIDE_PIXELS_MAX,
         "file_bytes_max": FILE_BYTES_MAX,
         "follow_ups_max": FOLLOW_UPS_MAX,
         "posts": [

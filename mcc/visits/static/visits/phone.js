@@ -186,7 +186,8 @@ async function sendOne(item, csrf) {
     await queue.remove(item.visit_id);
     return "";
   }
-  if (status === 403) throw new SignIn();
+  // Without a word of ours it is the token or the session; with one, the register of officers.
+  if (status === 403 && !said?.why) throw new SignIn();
   if (status === 413) {
     await queue.refuse(item.visit_id, { code: "wrong", why: gettext("It is too large.") });
     return "";
