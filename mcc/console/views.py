@@ -222,18 +222,22 @@ def do(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @_for("console")
 def screen(request: HttpRequest) -> HttpResponse:
-    """A console says of itself that it is open, and whether a call would be heard at it."""
+    """A console says of itself that it is open, and whether a call would be heard at it.
+
+    It is told who is signed in, which another tab of the same browser may have changed.
+    """
     try:
         said = msgspec.json.decode(request.body[:WISH_BYTES_MAX], type=ScreenSaid)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return _json({"code": "wrong", "why": str(error)}, status=400)
     now_ms = time.time_ns() // 1_000_000
+    user = _user(request)
     Screen.objects.update_or_create(
         screen_id=said.screen,
-        defaults={"user": _user(request), "seen_ms": now_ms, "sound": said.sound},
+        defaults={"user": user, "seen_ms": now_ms, "sound": said.sound},
     )
     Screen.objects.filter(seen_ms__lt=now_ms - SCREEN_KEPT_MS).delete()
-    return _json({})
+    return _json({"user": user.label, "user_id": user.pk})
 
 
 @require_GET

@@ -1,7 +1,7 @@
 // The console of an operator: the picture in, marks and tones out, what the operator does back.
 import { Desk, meaningOf, meaningOfPost } from "./desk.js";
 import { faultRows, stateOf } from "./faults.js";
-import { csrf, Link } from "./link.js";
+import { Link, post, postJson } from "./link.js";
 import { CityMap } from "./map.js";
 import { mark, word } from "./marks.js";
 import { Sound } from "./sound.js";
@@ -25,6 +25,7 @@ let silenced = new Map(); // alarm id -> the number of rings that was silenced
 let seenRings = new Map(); // alarm id -> the number of rings that was shown
 let shift = null; // who is on shift
 let isSignedOut = false;
+let signedIn = config; // in this browser: another tab may have changed who
 let pictured = false;
 
 const now = () => Date.now() + offset;
@@ -212,11 +213,7 @@ async function send(action, fields, { alarm } = {}) {
   }
   let answer;
   try {
-    answer = await fetch("/do", {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf() },
-      body: JSON.stringify({ action, screen, ...fields }),
-    });
+    answer = await postJson("/do", { action, screen, ...fields });
   } catch {
     if (alarm) desk.unask(alarm.alarm_id, action);
     say(`${actionWord(action)}: ${gettext("NOT SENT: the site does not answer. Try again.")}`, true);
@@ -228,6 +225,12 @@ async function send(action, fields, { alarm } = {}) {
     return true;
   }
   if (alarm) desk.unask(alarm.alarm_id, action);
+  if (answer.isSignedOut) {
+    isSignedOut = true;
+    say(`${actionWord(action)}: ${gettext("NOT SENT: you are signed out. Log in again.")}`, true);
+    draw();
+    return false;
+  }
   const why = answer.headers.get("Content-Type")?.includes("json") ? await answer.json() : { why: `${answer.status}` };
   const when = why.first_at_ms ? ` (${clock(why.first_at_ms)})` : "";
   say(`${actionWord(action)}: ${why.why}${when}`, true);
@@ -449,6 +452,11 @@ function drawBanners() {
     again.href = "/login/";
     lines.push(make("p", "", gettext("SIGNED OUT: this screen shows nothing new."), again));
   }
+  if (signedIn.user_id !== config.user_id) {
+    const again = make("a", "", gettext("Load anew"));
+    again.href = "/";
+    lines.push(make("p", "", interpolate(gettext("In this browser %s has signed in: what is done here stands in the record as theirs, not as %s's."), [signedIn.user, config.user]), again));
+  }
   if (!sound.isRunning) {
     const button = make("button", "", gettext("Turn sound on"));
     button.onclick = soundOn;
@@ -479,13 +487,10 @@ async function startShift() {
   await soundOn();
   let why = gettext("NOT SENT: the site does not answer. Try again.");
   try {
-    const answer = await fetch("/shift/begin", {
-      method: "POST",
-      headers: { Accept: "application/json", "X-CSRFToken": csrf() },
-      body: new URLSearchParams({ screen }),
-    });
+    const answer = await post("/shift/begin", new URLSearchParams({ screen }), { Accept: "application/json" });
     if (answer.ok) return lookUpShift();
-    why = answer.headers.get("Content-Type")?.includes("json") ? (await answer.json()).why : `${answer.status}`;
+    if (answer.isSignedOut) why = gettext("NOT SENT: you are signed out. Log in again.");
+    else why = answer.headers.get("Content-Type")?.includes("json") ? (await answer.json()).why : `${answer.status}`;
   } catch {
     // `why` says it.
   }
@@ -494,11 +499,11 @@ async function startShift() {
 
 async function tellScreen() {
   try {
-    await fetch("/screen", {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf() },
-      body: JSON.stringify({ screen, sound: sound.isRunning }),
-    });
+    const answer = await postJson("/screen", { screen, sound: sound.isRunning });
+    const before = [isSignedOut, signedIn.user_id].join();
+    if (answer.ok) signedIn = await answer.json();
+    if (answer.ok || answer.isSignedOut) isSignedOut = answer.isSignedOut;
+    if ([isSignedOut, signedIn.user_id].join() !== before) draw();
   } catch {
     // The chain in the bar shows that the site does not answer.
   }

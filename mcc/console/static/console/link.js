@@ -4,6 +4,16 @@ export function csrf() {
   return cookie?.slice("csrftoken=".length) ?? document.querySelector("[name=csrfmiddlewaretoken]").value;
 }
 
+// The answer; its `isSignedOut`: nothing was done, for whoever asks is not signed in any more. The
+// redirection to the log-in page is not followed: what is there would look like a success.
+export async function post(path, body, headers = {}) {
+  const answer = await fetch(path, { method: "POST", redirect: "manual", headers: { "X-CSRFToken": csrf(), ...headers }, body });
+  answer.isSignedOut = answer.type === "opaqueredirect" || answer.status === 401;
+  return answer;
+}
+
+export const postJson = (path, value) => post(path, JSON.stringify(value), { "Content-Type": "application/json" });
+
 // One stream for the whole browser: the tab that holds the lock reads it and tells the others.
 // A browser opens six connections to a host; with a stream in every tab the seventh would hang.
 const PICTURE_AGAIN_MS = 1500;

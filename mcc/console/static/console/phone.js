@@ -1,6 +1,6 @@
 // The view for pickets: the open alarms of the own area, "on the way", "on scene", the way there.
 import { Desk, meaningOf } from "./desk.js";
-import { csrf, Link } from "./link.js";
+import { Link, postJson } from "./link.js";
 import { mark, word } from "./marks.js";
 import { actionWord, clock, make, span } from "./words.js";
 
@@ -43,13 +43,12 @@ async function send(action, alarm, button, more = {}) {
   button.disabled = true;
   let [refused, why] = [true, gettext("NOT SENT: the site does not answer. Try again.")];
   try {
-    const answer = await fetch("/do", {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": csrf() },
-      body: JSON.stringify({ action, screen, alarm_id: alarm.alarm_id, ...more }),
-    });
+    const answer = await postJson("/do", { action, screen, alarm_id: alarm.alarm_id, ...more });
     refused = !answer.ok;
-    why = answer.ok ? gettext("Noted.") : ((await answer.json()).why ?? answer.status);
+    if (answer.isSignedOut) {
+      isSignedOut = true;
+      why = gettext("NOT SENT: you are signed out. Log in again.");
+    } else why = answer.ok ? gettext("Noted.") : ((await answer.json()).why ?? answer.status);
   } catch {
     // `why` says it.
   }
@@ -139,6 +138,7 @@ function tick() {
   const stale = link.isStale;
   document.body.classList.toggle("is-stale", stale && pictured);
   el("live").classList.toggle("bad", stale || isSignedOut || pulse?.database === false);
+  el("again").hidden = !isSignedOut;
   if (isSignedOut) el("live").textContent = gettext("SIGNED OUT: this screen shows nothing new.");
   else if (!pictured) el("live").textContent = gettext("Loading …");
   else if (stale) el("live").textContent = interpolate(gettext("NOT LIVE since %s: the site does not answer."), [clock(link.heardWall + offset)]);
