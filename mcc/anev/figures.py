@@ -29,6 +29,8 @@ TREND_WEEKS = 12
 SMALL = 5
 CITY = "city"
 SILENT = "silent"
+# So far a telephone's clock may be off: a press that came here belongs to a visit.
+PRESS_NEAR_MS = 2 * HOUR_MS
 PERCENTILES = {"median": 50, "p90": 90}
 
 EventKind = Literal["alarm", "post", "fault", "visit"]
@@ -121,13 +123,17 @@ class PostRow(Row, frozen=True):
 
 
 class Visit(Row, frozen=True):
-    """A visit of an officer; `post`: the post that was checked, if one was."""
+    """A visit of an officer; `post`: the post that was checked, if one was.
+
+    `is_pressed`: the officer says to have pressed its button.
+    """
 
     visit_id: str
     officer: str
     kelurahan: str | None
     at_ms: int
     post: str | None = None
+    is_pressed: bool = False
 
 
 class Scope(Row, frozen=True):
@@ -460,6 +466,15 @@ class _Week:
         checked = {one.post for one in visits}
         seen = [one for one in posts if one.post in checked]
         yield "visits.posts", _posts_number(seen)
+        pressed = {one.post: one.pressed_ms for one in posts}
+        claimed = {
+            one.post
+            for one in visits
+            if one.is_pressed
+            and one.post in pressed
+            and (pressed[one.post] or 0) < one.at_ms - PRESS_NEAR_MS
+        }
+        yield "visits.unheard", _posts_number(one for one in posts if one.post in claimed)
         yield (
             "visits.coverage",
             _percent([one.post for one in seen], [one.post for one in posts], "post"),

@@ -87,14 +87,15 @@ def rows(begin_ms: int) -> Rows:
 def visits(begin_ms: int, end_ms: int) -> Iterator[Visit]:
     """The visits of the week that have come in; no name, no finding."""
     found = visited.Visit.objects.filter(visited_ms__gte=begin_ms, visited_ms__lt=end_ms)
-    columns = ("visit_id", "officer_id", "kelurahan_id", "visited_ms", "post")
-    for visit, officer, kelurahan, at_ms, post in found.values_list(*columns):
+    columns = ("visit_id", "officer_id", "kelurahan_id", "visited_ms", "post", "pressed")
+    for visit, officer, kelurahan, at_ms, post, pressed in found.values_list(*columns):
         yield Visit(
             visit_id=str(visit),
             officer=str(officer),
             kelurahan=kelurahan,
             at_ms=at_ms,
             post=post or None,
+            is_pressed=bool(pressed),
         )
 
 

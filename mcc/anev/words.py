@@ -70,6 +70,7 @@ _NAMES = {
     "posts.not_pressed": gettext_lazy("posts whose button nobody has pressed"),
     "visits.made": gettext_lazy("visits"),
     "visits.posts": gettext_lazy("posts that were checked"),
+    "visits.unheard": gettext_lazy("posts that an officer pressed and nothing came"),
     "visits.coverage": gettext_lazy("share of the posts that were checked"),
 }
 _TRENDS = {

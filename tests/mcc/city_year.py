@@ -314,6 +314,7 @@ class Year:
                     purpose="post" if post else "greeting",
                     name="Pak Slamet",
                     post=post,
+                    pressed=self._random.choice((True, False, None)) if post else None,
                 )
             )
         Visit.objects.bulk_create(visits, batch_size=500)

@@ -13,6 +13,7 @@ import pytest
 
 from mcc.anev import rows as read
 from mcc.anev.figures import (
+    HOUR_MS,
     STEPS,
     TREND_WEEKS,
     WEEK_MS,
@@ -156,6 +157,9 @@ _CHECKED = """SELECT DISTINCT area.scope, v.post FROM visits_visit v JOIN area O
   WHERE visited_ms >= :begin AND visited_ms < :end
   AND (area.scope NOT LIKE 'officer/%' OR area.scope = 'officer/' || v.officer_id)
   AND (area.scope NOT LIKE 'kel/%' OR area.scope = 'kel/' || v.kelurahan_id)"""
+# The officer says that it was pressed, and no press came then or since.
+_UNHEARD = """ AND v.pressed AND NOT EXISTS (SELECT 1 FROM cases_alarm a WHERE a.post = v.post
+  AND kind IN ('panic', 'test') AND raised_ms >= visited_ms - 7200000 AND raised_ms < :end)"""
 _HOURS = """SELECT scope, 'posts.silent_hours', round(sum(min(coalesce(cleared_ms, :end), :end)
   - max(raised_ms, :begin)) / 3600000.0, 1), group_concat(id)
   FROM life WHERE fault = 'silent' AND coalesce(cleared_ms, :end) > :begin GROUP BY scope"""
@@ -197,6 +201,11 @@ def counted(path: Path, begin_ms: int, made_ms: int) -> Counted:
         checked.setdefault(scope, set()).add(post)
     for scope, posts in checked.items():
         found[scope, "visits.posts"] = (len(posts), tuple(sorted(posts)))
+    claimed: dict[str, set[str]] = {}
+    for scope, post in asked(_CHECKED + _UNHEARD):
+        claimed.setdefault(scope, set()).add(post)
+    for scope, posts in claimed.items():
+        found[scope, "visits.unheard"] = (len(posts), tuple(sorted(posts)))
     for scope, name, hours, ids in asked(_HOURS):
         found[scope, name] = (hours, tuple(sorted(ids.split(","))))
     found |= _times_by_sql(asked)
@@ -466,6 +475,19 @@ def test_visits_count_for_their_officer_and_their_ward_and_cover_the_posts_that_
     assert made["kel/1.1"]["visits.posts"].ids == ("p0",)
     assert made["kel/1.1"]["visits.coverage"].value == 20.0
     assert made["kel/1.2"]["visits.coverage"].value is None
+
+
+def test_a_post_that_an_officer_pressed_and_nothing_came_is_named() -> None:
+    at_ms, near_ms = BEGIN_MS + 10 * HOUR_MS, 2 * HOUR_MS
+    pressed = {"heard": at_ms - near_ms, "later": at_ms + WEEK_MS, "early": at_ms - near_ms - 1,
+               "never": None, "not tried": None}  # fmt: skip
+    posts = tuple(PostRow(post=one, name="P", pressed_ms=ms) for one, ms in pressed.items())
+    visits = tuple(
+        Visit(visit_id=one, officer="7", kelurahan=None, at_ms=at_ms, post=one,
+              is_pressed=one != "not tried")
+        for one in (*pressed, "nobody knows it")
+    )  # fmt: skip
+    assert made_of([], posts=posts, visits=visits)["visits.unheard"].ids == ("early", "never")
 
 
 def test_an_hour_without_a_call_is_nothing_and_a_number_that_is_none_is_unknown() -> None:
