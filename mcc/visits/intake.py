@@ -7,8 +7,10 @@ visit sent again is well; another one under the same key is refused and changes 
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import hashlib
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import IO, Annotated, Literal
@@ -36,6 +38,8 @@ FOLLOW_UPS_MAX = 10
 # A telephone's clock may be a little wrong, and a queue may wait for long.
 AHEAD_MS_MAX = 86_400_000
 AGE_MS_MAX = 366 * 86_400_000
+# Pictures must not fill the disk on which the alarms are.
+FREE_BYTES_MIN = 2 * 1024**3
 _DIRECTORY = "visits/"
 
 Kind = Literal["household", "shop", "post", "other"]
@@ -194,7 +198,15 @@ def _picture(file: IO[bytes] | None, side_pixels_max: int) -> ContentFile[bytes]
 
 
 def _on_disk(content: ContentFile[bytes]) -> str:
-    """Write a picture so that it outlives a power cut; its name."""
+    """Write a picture so that it outlives a power cut; its name.
+
+    Raises:
+        OSError: it cannot be written, or what is free is left to the alarms.
+    """
+    directory = Path(default_storage.path(_DIRECTORY))
+    directory.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(directory).free < FREE_BYTES_MIN:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     name = default_storage.save(_DIRECTORY + str(content.name), content)
     path = Path(default_storage.path(name))
     for place in (path, path.parent):

@@ -18,13 +18,7 @@ PAGES: dict[str | None, tuple[str, ...]] = {
     None: ("/login/", "/info/", "/info/?lang=en", "/info/post/POST"),
     "sari": ("/shift/", "/password/", "/code/app/"),
     "dewi": ("/phone/", "/anev/", "/anev/WEEK/0/"),
-    "wibowo": (
-        "/anev/WEEK/0/",
-        "/visits/phone/",
-        "/visits/",
-        "/visits/follow-ups/",
-        "/visits/coverage/",
-    ),
+    "wibowo": ("/anev/WEEK/0/",),
     "joko": ("/proofs/", "/admin/", "/admin/registers/post/", "/admin/registers/post/POST/change/"),
     "owes-rini": ("/code/",),
     "rini": (
@@ -37,15 +31,10 @@ PAGES: dict[str | None, tuple[str, ...]] = {
         "/admin/community/section/law/change/",
         "/figures/",
         "/proofs/",
-        "/visits/",
-        "/visits/follow-ups/",
-        "/visits/coverage/",
-        "/visits/activity/",
         "/anev/",
         "/anev/WEEK/0/",
         "/anev/WEEK/0/events?scope=city&number=posts.registered",
         "/anev/WEEK/0/events?scope=city&number=calls.panic",
-        "/visits/person/",
         "/admin/",
         "/admin/registers/",
         "/admin/registers/post/",
@@ -180,17 +169,6 @@ def test_axe_finds_nothing_serious_in_an_import_and_where_a_token_is_shown(
     page.click("[name=_save]")
     expect(page.locator(".messagelist .warning")).to_be_visible()
     assert serious(page) == []
-
-
-def test_the_information_page_opens_again_without_a_network(ground: Ground) -> None:
-    page = browser_of(ground, None, "id", "light").new_page()
-    page.goto(f"{ground.address}/info/?lang=en")
-    page.wait_for_selector("html[data-kept]")
-    page.context.set_offline(True)
-    page.reload()
-    expect(page.locator("h1")).to_contain_text("panic button")
-    page.goto(f"{ground.address}/info/post/never-opened")
-    expect(page.locator("h1")).to_contain_text("Tombol")
 
 
 @pytest.mark.parametrize("language", ["id", "en"])

@@ -32,22 +32,30 @@ FILL = """async (most) => {
 
 
 @contextmanager
-def a_telephone(ground: Ground, profile: Path, account: str = "wibowo") -> Iterator[Page]:
-    """A browser with a memory of its own, which outlives it; closed at the end."""
+def a_telephone_with_a_memory(ground: Ground, profile: Path) -> Iterator[Page]:
+    """A browser of its own, whose memory outlives it; closed at the end."""
     context = ground.browser.browser_type.launch_persistent_context(
         str(profile),
         executable_path=shutil.which("chromium"),
         args=FLAGS,
         viewport=PHONE,  # type: ignore[arg-type]
-        locale="id-ID",
     )
     context.set_default_timeout(WAIT_MS)
     try:
         if not context.cookies():
-            sign_in(ground, context, account)
-        yield context.pages[0] if context.pages else context.new_page()
+            sign_in(ground, context, "wibowo")
+        yield context.pages[0]
     finally:
         context.close()
+
+
+def a_telephone(ground: Ground) -> Page:
+    """The officers' page in a browser that forgets."""
+    context = ground.context(None)
+    sign_in(ground, context, "wibowo")
+    page = context.new_page()
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    return opened(ground, page)
 
 
 def sign_in(ground: Ground, context: BrowserContext, account: str) -> None:
@@ -109,7 +117,7 @@ def test_five_visits_without_a_network_outlive_the_browser_and_arrive_once_each(
     before = len(kept_by(ground))
     names = [f"Bu Sumarni {n}" for n in range(5)]
     photo = a_photo_from_a_home()
-    with a_telephone(ground, tmp_path / "profile") as page:
+    with a_telephone_with_a_memory(ground, tmp_path / "profile") as page:
         opened(ground, page)
         page.context.set_offline(True)
         page.reload()
@@ -119,7 +127,7 @@ def test_five_visits_without_a_network_outlive_the_browser_and_arrive_once_each(
         expect(page.locator("#queue > li")).to_have_count(5)
         expect(page.locator("#count")).to_contain_text("5")
     assert len(kept_by(ground)) == before
-    with a_telephone(ground, tmp_path / "profile") as page:
+    with a_telephone_with_a_memory(ground, tmp_path / "profile") as page:
         page.context.set_offline(True)
         page.goto(f"{ground.address}/visits/phone/")
         expect(page.locator("#queue > li")).to_have_count(5)
@@ -138,135 +146,172 @@ def test_five_visits_without_a_network_outlive_the_browser_and_arrive_once_each(
             assert GPS_TAG not in image.getexif()
 
 
-def test_an_answer_that_is_lost_on_the_way_makes_no_second_visit(
-    ground: Ground, tmp_path: Path
-) -> None:
+def test_an_answer_that_is_lost_on_the_way_makes_no_second_visit(ground: Ground) -> None:
     before = len(kept_by(ground))
-    with a_telephone(ground, tmp_path / "profile") as page:
-        opened(ground, page)
-        sent = []
+    page = a_telephone(ground)
+    sent = []
 
-        def lose(route: object) -> None:
-            sent.append(route.fetch().status)  # type: ignore[attr-defined]
-            route.abort()  # type: ignore[attr-defined]
+    def lose(route: object) -> None:
+        sent.append(route.fetch().status)  # type: ignore[attr-defined]
+        route.abort()  # type: ignore[attr-defined]
 
-        page.route("**/visits/send", lose)
-        keep(page, "Pak Harto")
-        expect(page.locator("#network")).to_contain_text("jaringan")
-        assert sent[0] == 200
-        expect(page.locator("#queue > li")).to_have_count(1)
-        page.unroute("**/visits/send")
-        page.reload()
-        expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
+    page.route("**/visits/send", lose)
+    keep(page, "Pak Harto")
+    expect(page.locator("#network")).to_contain_text("jaringan")
+    assert sent[0] == 200
+    expect(page.locator("#queue > li")).to_have_count(1)
+    page.unroute("**/visits/send")
+    page.reload()
+    expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
     assert [name for name, _ in kept_by(ground)[before:]] == ["Pak Harto"]
 
 
 def test_a_wrong_or_huge_file_is_said_and_the_form_keeps_its_content(
     ground: Ground, tmp_path: Path
 ) -> None:
-    with a_telephone(ground, tmp_path / "profile") as page:
-        opened(ground, page)
-        page.fill("[name=name]", "Bu Tini")
-        page.fill("[name=findings]", "Pagar roboh")
-        page.click("#add-task")
-        page.fill("[name=task]", "Lapor RW")
-        choose(page, b"this is no photo")
-        expect(page.locator("#wrong")).to_contain_text("bukan foto")
-        huge = tmp_path / "huge.jpg"
-        with huge.open("wb") as file:
-            file.truncate(26 * 1024 * 1024)
-        page.set_input_files("[name=photo]", huge)
-        expect(page.locator("#wrong")).to_contain_text("25 MB")
-        values = [
-            page.input_value(f"[name={name}]") for name in ("name", "findings", "task", "kelurahan")
-        ]
-        assert values == ["Bu Tini", "Pagar roboh", "Lapor RW", "35.73.05.1004"]
-        choose(page, a_photo((300, 200)).getvalue())
-        expect(page.locator("#preview")).to_be_visible()
-        expect(page.locator("#wrong")).to_be_empty()
+    page = a_telephone(ground)
+    page.fill("[name=name]", "Bu Tini")
+    page.fill("[name=findings]", "Pagar roboh")
+    page.click("#add-task")
+    page.fill("[name=task]", "Lapor RW")
+    choose(page, b"this is no photo")
+    expect(page.locator("#wrong")).to_contain_text("bukan foto")
+    huge = tmp_path / "huge.jpg"
+    with huge.open("wb") as file:
+        file.truncate(26 * 1024 * 1024)
+    page.set_input_files("[name=photo]", huge)
+    expect(page.locator("#wrong")).to_contain_text("25 MB")
+    values = [
+        page.input_value(f"[name={name}]") for name in ("name", "findings", "task", "kelurahan")
+    ]
+    assert values == ["Bu Tini", "Pagar roboh", "Lapor RW", "35.73.05.1004"]
+    choose(page, a_photo((300, 200)).getvalue())
+    expect(page.locator("#preview")).to_be_visible()
+    expect(page.locator("#wrong")).to_be_empty()
 
 
 def test_what_was_entered_is_there_again_after_the_telephone_closed_the_page(
-    ground: Ground, tmp_path: Path
+    ground: Ground,
 ) -> None:
-    with a_telephone(ground, tmp_path / "profile") as page:
-        opened(ground, page)
-        page.fill("[name=name]", "Bu Tini")
-        choose(page, a_photo((300, 200)).getvalue())
-        expect(page.locator("#preview")).to_be_visible()
-        page.click("#add-task")
-        page.fill("[name=task]", "Lapor RW")
-        page.wait_for_timeout(700)  # the draft is written 400 ms after the last key
-        page.reload()
-        expect(page.locator("#preview")).to_be_visible()
-        assert page.input_value("[name=name]") == "Bu Tini"
-        assert page.input_value("[name=task]") == "Lapor RW"
+    page = a_telephone(ground)
+    page.fill("[name=name]", "Bu Tini")
+    choose(page, a_photo((300, 200)).getvalue())
+    expect(page.locator("#preview")).to_be_visible()
+    page.click("#add-task")
+    page.fill("[name=task]", "Lapor RW")
+    page.wait_for_timeout(700)  # the draft is written 400 ms after the last key
+    page.reload()
+    expect(page.locator("#preview")).to_be_visible()
+    assert page.input_value("[name=name]") == "Bu Tini"
+    assert page.input_value("[name=task]") == "Lapor RW"
 
 
-def test_a_session_that_ended_keeps_the_queue_and_asks_to_sign_in_again(
-    ground: Ground, tmp_path: Path
-) -> None:
+def test_a_session_that_ended_keeps_the_queue_and_asks_to_sign_in_again(ground: Ground) -> None:
     before = len(kept_by(ground))
-    with a_telephone(ground, tmp_path / "profile") as page:
-        opened(ground, page)
-        page.context.clear_cookies()
-        keep(page, "Pak Slamet")
-        expect(page.locator("#sign-in a")).to_be_visible()
-        expect(page.locator("#queue > li")).to_have_count(1)
-        sign_in(ground, page.context, "hadi")
-        opened(ground, page)
-        expect(page.locator("#queue > li")).to_contain_text("Wibowo")
-        assert len(kept_by(ground)) == before
-        page.context.clear_cookies()
-        sign_in(ground, page.context, "wibowo")
-        opened(ground, page)
-        expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
+    page = a_telephone(ground)
+    page.context.clear_cookies()
+    keep(page, "Pak Slamet")
+    expect(page.locator("#sign-in a")).to_be_visible()
+    expect(page.locator("#queue > li")).to_have_count(1)
+    sign_in(ground, page.context, "hadi")
+    opened(ground, page)
+    expect(page.locator("#queue > li")).to_contain_text("Wibowo")
+    assert len(kept_by(ground)) == before
+    page.context.clear_cookies()
+    sign_in(ground, page.context, "wibowo")
+    opened(ground, page)
+    expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
     assert [name for name, _ in kept_by(ground)[before:]] == ["Pak Slamet"]
 
 
-def test_what_the_server_refuses_stays_and_can_be_changed(ground: Ground, tmp_path: Path) -> None:
+def test_what_the_server_refuses_stays_and_can_be_changed(ground: Ground) -> None:
     before = len(kept_by(ground))
-    with a_telephone(ground, tmp_path / "profile") as page:
-        opened(ground, page)
-        page.fill("[name=visited]", "2049-01-01T10:00")
-        keep(page, "Bu Rahayu")
-        expect(page.locator("#queue .wrong")).to_contain_text("masa depan")
-        page.locator("#queue button").first.click()
-        assert page.input_value("[name=name]") == "Bu Rahayu"
-        page.fill("[name=visited]", time.strftime("%Y-%m-%dT%H:%M"))
-        page.click("#visit > button")
-        expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
+    page = a_telephone(ground)
+    page.fill("[name=visited]", "2049-01-01T10:00")
+    keep(page, "Bu Rahayu")
+    expect(page.locator("#queue .wrong")).to_contain_text("masa depan")
+    page.locator("#queue button").first.click()
+    assert page.input_value("[name=name]") == "Bu Rahayu"
+    page.fill("[name=visited]", time.strftime("%Y-%m-%dT%H:%M"))
+    page.click("#visit > button")
+    expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
     assert [name for name, _ in kept_by(ground)[before:]] == ["Bu Rahayu"]
 
 
-def test_at_the_bound_of_the_queue_the_visit_stays_in_the_form(
-    ground: Ground, tmp_path: Path
-) -> None:
-    with a_telephone(ground, tmp_path / "profile") as page:
-        opened(ground, page)
-        page.context.set_offline(True)
-        most = json.loads(page.locator("#config").text_content() or "")["queue_max"]
-        page.evaluate(FILL, most)
-        page.fill("[name=name]", "Satu terlalu banyak")
-        page.click("#visit > button")
-        expect(page.locator("#wrong")).to_contain_text(str(most))
-        assert page.input_value("[name=name]") == "Satu terlalu banyak"
+def test_at_the_bound_of_the_queue_the_visit_stays_in_the_form(ground: Ground) -> None:
+    page = a_telephone(ground)
+    page.context.set_offline(True)
+    most = json.loads(page.locator("#config").text_content() or "")["queue_max"]
+    page.evaluate(FILL, most)
+    page.fill("[name=name]", "Satu terlalu banyak")
+    page.click("#visit > button")
+    expect(page.locator("#wrong")).to_contain_text(str(most))
+    assert page.input_value("[name=name]") == "Satu terlalu banyak"
+
+
+def test_a_visit_that_is_thrown_away_is_asked_about_and_gone(ground: Ground) -> None:
+    page = a_telephone(ground)
+    page.fill("[name=visited]", "2049-01-01T10:00")
+    keep(page, "Bu Rahayu")
+    page.fill("[name=name]", "Pak Karto")
+    # Whoever says no keeps both: what waits, and what stands in the form.
+    for button in page.locator("#queue button").all():
+        button.click()
+    assert page.input_value("[name=name]") == "Pak Karto"
+    expect(page.locator("#queue > li")).to_have_count(1)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.locator("#queue button").last.click()
+    expect(page.locator("#queue > li")).to_have_count(0)
 
 
 @pytest.mark.parametrize("language", ["id", "en"])
-def test_the_page_fits_a_telephone_and_axe_finds_nothing_serious(
+def test_every_page_fits_a_telephone_and_axe_finds_nothing_serious(
     ground: Ground, language: str
 ) -> None:
-    context = ground.context("wibowo")
-    chosen = {"name": "django_language", "value": language, "url": ground.address}
-    context.add_cookies([chosen])  # type: ignore[list-item]
-    page = context.new_page()
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-    opened(ground, page)
+    def page_of(account: str) -> Page:
+        context = ground.context(account)
+        chosen = {"name": "django_language", "value": language, "url": ground.address}
+        context.add_cookies([chosen])  # type: ignore[list-item]
+        page = context.new_page()
+        page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+        return page
+
+    def fits(page: Page) -> None:
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= PHONE["width"], page.url
+        assert serious(page) == [], page.url
+
+    page = opened(ground, page_of("wibowo"))
+    page.click("#add-task")
+    page.fill("[name=task]", "Lapor PJU")
+    keep(page, "Bu Sumarni", a_photo((300, 200)).getvalue())
+    expect(page.locator("#queue > li")).to_have_count(0)
     page.context.set_offline(True)
     keep(page, "Bu Sumarni")
     page.click("#add-task")
     expect(page.locator("#queue > li")).to_have_count(1)
-    width = page.evaluate("document.documentElement.scrollWidth")
-    assert width <= PHONE["width"]
-    assert serious(page) == []
+    fits(page)
+    page.context.set_offline(False)
+    expect(page.locator("#queue > li")).to_have_count(0)
+    for path in ("/visits/", "/visits/follow-ups/", "/visits/coverage/"):
+        page.goto(ground.address + path)
+        fits(page)
+    desk = page_of("rini")
+    for path in ("/visits/", "/visits/follow-ups/", "/visits/coverage/", "/visits/activity/"):
+        desk.goto(ground.address + path)
+        fits(desk)
+    expect(desk.locator("tbody")).to_contain_text("Aiptu Wibowo")
+    desk.goto(f"{ground.address}/visits/")
+    desk.click("tbody a")
+    fits(desk)
+    desk.goto(f"{ground.address}/visits/person/")
+    desk.fill("[name=name]", "sumarni")
+    desk.locator("main form button").first.click()
+    expect(desk.locator("[name=hit]").first).to_be_visible()
+    fits(desk)
+    desk.fill("[name=reference]", "PDP-7")
+    desk.locator("button[formaction]").click()
+    expect(desk.locator("[role=alert]")).to_be_visible()
+    fits(desk)
+    desk.goto(f"{ground.address}/visits/coverage/")
+    expect(desk.locator("#map .days")).to_have_count(57)

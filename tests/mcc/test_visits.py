@@ -187,6 +187,19 @@ def test_a_disk_that_is_full_is_said_and_nothing_is_kept(
 
 
 @sqlite_only
+def test_pictures_leave_the_disk_to_the_alarms(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "FREE_BYTES_MIN", 2**62)
+    officer = an_officer()
+    sent = a_visit(officer)
+    answer = send(signed_in(officer), sent, photo=a_photo((30, 30)).getvalue())
+    assert (answer.status_code, answer.json()["code"]) == (503, "full")
+    assert files_in(photos) == []
+    assert send(signed_in(officer), sent).status_code == 200
+
+
+@sqlite_only
 @pytest.mark.parametrize(
     ("fields", "why"),
     [

@@ -15,7 +15,12 @@ export class Form {
     this.signature = new Signature(form.querySelector("#signature"), onChange);
     this.preview = form.querySelector("#preview");
     this.tasks = form.querySelector("#tasks");
-    form.addEventListener("input", onChange);
+    form.addEventListener("input", (event) => {
+      // The page may have been open since yesterday: a visit is now, unless its officer says when.
+      if (!this.isBegun && event.target.name !== "visited") form.elements.visited.value = local(Date.now());
+      this.isBegun = true;
+      onChange();
+    });
     form.elements.kelurahan.addEventListener("change", () => this.showPosts());
     form.elements.photo.addEventListener("change", () => this.takePhoto());
     form.elements.consent.addEventListener("change", () => this.takePlace());
@@ -36,6 +41,8 @@ export class Form {
 
   clear() {
     this.form.reset();
+    // Whether something has been entered that is not kept yet.
+    this.isBegun = false;
     this.form.elements.visited.value = local(Date.now());
     this.tasks.replaceChildren();
     this.signature.clear();
@@ -69,6 +76,7 @@ export class Form {
     await this.signature.put(signature);
     this.place = place ?? null;
     if (this.place) this.sayPlace(this.placeWords());
+    this.isBegun = true;
   }
 
   // The visit as the server wants it (mcc/visits/intake.py), without its key and author.

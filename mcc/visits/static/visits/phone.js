@@ -16,6 +16,8 @@ const form = new Form(element("visit"), config, { onChange: keepDraftSoon, onWro
 let keeping = false;
 let replaces = null;
 let drafting = 0;
+// Counts up with each visit that is being kept: a draft of before is not one of after.
+let generation = 0;
 
 // --- the form -----------------------------------------------------------------------------------
 
@@ -30,18 +32,19 @@ element("visit").addEventListener("submit", async (event) => {
   } catch (error) {
     const full = interpolate(gettext("%s visits wait already: this one stays in the form until some are sent."), [config.queue_max]);
     sayWrong(error instanceof QueueFull ? full : interpolate(gettext("This telephone cannot keep the visit; it stays in the form. (%s)"), [error?.name ?? error]));
+    keepDraftSoon();
   } finally {
     keeping = false;
   }
 });
 
 async function keep() {
+  generation += 1;
   const { photo, signature, ...entered } = await form.kept();
   const visit_id = crypto.randomUUID();
   const visit = { visit_id, user_id: config.user_id, ...form.visit() };
   // What is sent is this very text, however often.
   const item = { visit_id, user_id: config.user_id, user: config.user, added_ms: Date.now(), body: JSON.stringify(visit), entered, photo, signature, refused: null };
-  clearTimeout(drafting);
   await queue.add(item, replaces);
   navigator.storage?.persist?.();
   replaces = null;
@@ -55,9 +58,11 @@ function keepDraftSoon() {
   element("kept").textContent = "";
   clearTimeout(drafting);
   // Taking a photo may make the telephone close this page: what was entered is there again.
+  const begun = generation;
   drafting = setTimeout(async () => {
     try {
-      await queue.keepDraft({ ...(await form.kept()), replaces });
+      const draft = { ...(await form.kept()), replaces };
+      if (begun === generation) await queue.keepDraft(draft);
     } catch (error) {
       sayWrong(interpolate(gettext("This telephone does not keep what you enter until it is stored. (%s)"), [error?.name ?? error]));
     }
@@ -112,6 +117,7 @@ function button(text, onClick) {
 }
 
 async function change(item) {
+  if (form.isBegun && !confirm(gettext("What stands in the form is not kept yet. Put this visit in its place?"))) return;
   await form.put({ ...item.entered, photo: item.photo, signature: item.signature });
   replaces = item.visit_id;
   keepDraftSoon();
@@ -220,6 +226,11 @@ if (draft) {
 await show();
 document.documentElement.dataset.ready = "yes";
 window.addEventListener("online", sendAll);
-document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && sendAll());
+document.addEventListener("visibilitychange", async () => {
+  if (document.visibilityState !== "visible") return;
+  // Another page of this browser may have kept or sent something.
+  await show();
+  await sendAll();
+});
 setInterval(sendAll, AGAIN_MS);
 await sendAll();
