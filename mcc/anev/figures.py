@@ -194,7 +194,10 @@ ZERO = Number(value=0)
 
 
 class Report(Row, frozen=True):
-    """The figures of one week for every scope, with the events that they name."""
+    """The figures of one week for every scope, with the events that they name.
+
+    Editions keep it for ever: a name or a field may be added here, with a default, never changed.
+    """
 
     begin_ms: int
     made_ms: int

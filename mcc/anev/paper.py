@@ -189,7 +189,8 @@ def _head(report: Report, scope: str, letterhead: Sequence[str]) -> Iterator[Flo
 
 def _data(report: Report, section: Section) -> Iterator[Flowable]:
     def said(name: str) -> str:
-        return words.value(section[name])
+        # An edition of an earlier version may know less.
+        return words.value(section[name]) if name in section else ""
 
     rows = [
         [str(kind), said(f"calls.{key}"), *(said(f"calls.{key}.{one}") for one in OUTCOMES)]

@@ -150,8 +150,9 @@ class Worker:
                 log("anev_made", week=edition.week, edition=edition.number)
         except Refused as error:
             log("anev_not_made", level="error", why=error.why)
-        except Error as error:
-            log("anev_not_made", level="error", why=str(error).strip())
+        # Nobody reads what a thread of the pool raises; it is tried again after the pause.
+        except Exception as error:  # noqa: BLE001
+            log("anev_not_made", level="error", why=repr(error)[:200])
         finally:
             connections.close_all()
 

@@ -159,6 +159,18 @@ def test_an_edition_that_was_changed_in_the_database_says_so() -> None:
         edition.delete()
 
 
+def test_an_edition_of_an_earlier_version_that_knew_less_can_be_read() -> None:
+    user = supervisor()
+    made(user)
+    with connection.cursor() as cursor:
+        for name in ("visits.unheard", "posts.unheard"):
+            cursor.execute("UPDATE anev_edition SET body = replace(body, %s, 'x.old')", [name])
+        cursor.execute("UPDATE anev_edition SET body = replace(body, 'is_pressed', 'of_old')")
+    client = signed_in(user)
+    assert "Kunjungan" in page(client)
+    assert client.get(f"/anev/{WEEK}/1/file/pdf").content.startswith(b"%PDF")
+
+
 @pytest.mark.parametrize(
     "path",
     ["2026-W47/9/", "2026-W99/0/", "2027-W20/0/", "2026-W47/0/?scope=kec/99",
