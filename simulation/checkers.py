@@ -210,18 +210,18 @@ class Checkers:
             call.excused = "died before it was written"
             self.counts["excused_unwritten"] += 1
 
-    def in_journal(self) -> dict[str, int]:
-        """How many calls of each post the journal holds."""
-        return {post: self._counted(post, "journal") for post in self.posts}
+    def held(self) -> dict[str, tuple[int, int]]:
+        """How many calls of each post the journal holds, and all disks together."""
+        return {post: (self._counted(post, "journal"), self._counted(post)) for post in self.posts}
 
-    def disk_replaced(self, held_before: dict[str, int]) -> None:
+    def disk_replaced(self, before: dict[str, tuple[int, int]]) -> None:
         """The one loss allowed: the only copy is gone. It is counted.
 
-        `held_before` is what the journal held.
+        `before` is what was held.
         """
-        for post, held in self.in_journal().items():
+        for post, (in_journal, _) in self.held().items():
             # (A replaced card shows more calls in the journal that nothing has carried over.)
-            self._gone[post] += max(0, held_before[post] - held)
+            self._gone[post] += max(0, before[post][0] - in_journal)
         for post, card in self._cards.items():
             rows = [held for held in card.rows.values() if held.is_call and not held.over]
             self._owed[post] = self._forgotten_by(post)
@@ -229,11 +229,15 @@ class Checkers:
                 unplaced = sum(held.alarm.repeat_uptimes_ms.count(None) for held in rows)
                 self._again[post] = max(self._again[post], unplaced)
         for name in self.posts:
-            missing = self.truth.sure_calls(name) - self._counted(name)
+            # The call of somebody who is at the post is on a disk before it is among the calls.
+            known = sum(call.excused is None for call in self.truth.calls[name])
+            ahead = max(0, before[name][1] - known) if self._is_busy(name) else 0
+            missing = max(0, self.truth.sure_calls(name) + ahead - self._counted(name))
             unsafe = [c for c in self.truth.calls[name] if c.sure and c.excused is None]
-            for call in unsafe[max(0, len(unsafe) - max(0, missing)) :]:
+            for call in unsafe[max(0, len(unsafe) - missing) :]:
                 call.excused = "its only copy was replaced"
                 self.counts["excused_only_copy"] += 1
+            self._owed[name] += max(0, missing - len(unsafe))
 
     def _forgotten_by(self, post: str) -> int:
         """How many repeats of open alarms others hold, and its card does not."""
@@ -263,17 +267,16 @@ class Checkers:
             return  # an answer may be forgotten everywhere but at the post: then calls ring again
         calls = self.truth.calls[post]
         # A call is counted a moment before its resident is done with it.
-        called = len(calls) + (self.timeline.now_us < self.posts_busy(post)) + self._again[post]
+        called = len(calls) + self._is_busy(post) + self._again[post]
         if self._counted(post, "journal") - self._pending(post) > called:
             self._broken("P5", f"{post}: more calls in the journal than the {called} made")
 
-    def posts_busy(self, post: str) -> int:
-        """Until when (us) somebody is at this post; set by the world."""
-        return self.busy_until_us(post)
+    def _is_busy(self, post: str) -> bool:
+        return self.timeline.now_us < self.busy_until_us(post)
 
     @staticmethod
     def busy_until_us(post: str) -> int:
-        """Replaced by the world."""
+        """Replaced by the world: until when (us) somebody is at this post."""
         raise NotImplementedError(post)
 
     # --- P6 and the rules of merging: nothing falls ----------------------------------------
@@ -676,7 +679,7 @@ class Checkers:
                 if not post.link.up:
                     self._broken("P2", f"{name}: armed without a link")
             case "calling":
-                if not self.truth.calls[name] and now_us >= self.posts_busy(name):
+                if not self.truth.calls[name] and not self._is_busy(name):
                     self._broken("P2", f"{name}: calling, and nobody called")
             case "answered":
                 self._lamp_answered(post)

@@ -291,10 +291,10 @@ class World:
 
     def replaced(self, disk: Disk, replace: Callable[[], object]) -> None:
         """A disk is replaced; what is gone with it is counted."""
-        held_before = self.checkers.in_journal()
+        before = self.checkers.held()
         replace()
         self.timeline.note(disk.name, "disk replaced")
-        self.checkers.disk_replaced(held_before)
+        self.checkers.disk_replaced(before)
 
     def notice_in_time(self) -> None:
         """Brokers notice broken connections after 1.5 keepalives again."""
