@@ -99,7 +99,7 @@ class Case(Row, frozen=True):
 
 
 class FaultSpan(Row, frozen=True):
-    """A fault of a post, from its raising to its clearing (None: it stands)."""
+    """A fault of a post, or of a gateway, from its raising to its clearing (None: it stands)."""
 
     fault_id: str
     post: str
@@ -170,6 +170,8 @@ class Rows(Row, frozen=True):
     faults: tuple[FaultSpan, ...]
     visits: tuple[Visit, ...]
     began_ms: int | None
+    # Gateways that were not heard: `post` names the gateway.
+    outages: tuple[FaultSpan, ...] = ()
 
 
 class Number(Row, frozen=True):
@@ -297,6 +299,9 @@ def report(rows: Rows, limits: Limits, begin_ms: int, made_ms: int) -> Report:
             [one for one in rows.faults if here is None or ward_of.get(one.post) in here],
             [one for one in rows.visits if _is_visit_of(one, scope, here)],
         )
+    if CITY in sections:
+        # Which posts could not call meanwhile, nobody knows: the city's alone.
+        sections[CITY].update(week.outages(rows.outages))
     return Report(
         begin_ms=begin_ms,
         made_ms=made_ms,
@@ -305,7 +310,7 @@ def report(rows: Rows, limits: Limits, begin_ms: int, made_ms: int) -> Report:
         sections=sections,
         posts={one.post: one for one in rows.posts},
         cases={one.alarm_id: one for one in rows.cases},
-        faults={one.fault_id: one for one in rows.faults},
+        faults={one.fault_id: one for one in (*rows.faults, *rows.outages)},
         visits={one.visit_id: one for one in rows.visits},
     )
 
@@ -414,9 +419,7 @@ class _Week:
                 continue
             if one.cleared_ms is None or one.cleared_ms >= end_ms:
                 standing[one.fault].append(one)
-            # One that ended as the week began lay in the week before.
-            ended_ms = end_ms if one.cleared_ms is None else one.cleared_ms
-            if one.fault == SILENT and ended_ms > self._begin_ms:
+            if one.fault == SILENT and self._lay_in_week(one):
                 silent.append(one)
         yield "posts.registered", _posts_number(posts)
         yield "posts.unheard", _posts_number(one for one in posts if not one.is_heard)
@@ -427,20 +430,7 @@ class _Week:
             yield f"posts.standing.{fault}", Number(value=len(ids), ids=ids, of="fault")
         quiet = {one.post for one in silent}
         yield "posts.silent", _posts_number(one for one in posts if one.post in quiet)
-        silent_ms = sum(
-            min(end_ms, end_ms if one.cleared_ms is None else one.cleared_ms)
-            - max(self._begin_ms, one.raised_ms)
-            for one in silent
-        )
-        yield (
-            "posts.silent_hours",
-            Number(
-                value=round(silent_ms / HOUR_MS, 1),
-                ids=tuple(one.fault_id for one in silent),
-                of="fault",
-                unit="hours",
-            ),
-        )
+        yield "posts.silent_hours", self._hours(silent)
         limits = self._limits
         proven_ms = end_ms - limits.not_proven_days * DAY_MS
         pressed_ms = end_ms - limits.not_pressed_days * DAY_MS
@@ -456,6 +446,32 @@ class _Week:
                 one for one in posts if one.pressed_ms is None or one.pressed_ms < pressed_ms
             ),
         )
+
+    def outages(self, faults: Sequence[FaultSpan]) -> Iterator[tuple[str, Number]]:
+        """How long gateways were not heard: their posts could not call."""
+        faults = sorted(faults, key=lambda one: (one.raised_ms, one.fault_id))
+        yield (
+            "gateways.silent_hours",
+            self._hours([one for one in faults if self._lay_in_week(one)]),
+        )
+
+    def _lay_in_week(self, one: FaultSpan) -> bool:
+        """Whether it stood in the week; one that ended as the week began did not."""
+        end_ms = min(self._end_ms, self._made_ms)
+        return one.raised_ms < end_ms and (
+            one.cleared_ms is None or one.cleared_ms > self._begin_ms
+        )
+
+    def _hours(self, faults: Sequence[FaultSpan]) -> Number:
+        """How long they stood within the week, together."""
+        end_ms = min(self._end_ms, self._made_ms)
+        stood_ms = sum(
+            min(end_ms, end_ms if one.cleared_ms is None else one.cleared_ms)
+            - max(self._begin_ms, one.raised_ms)
+            for one in faults
+        )
+        ids = tuple(one.fault_id for one in faults)
+        return Number(value=round(stood_ms / HOUR_MS, 1), ids=ids, of="fault", unit="hours")
 
     # --- visits ---
 

@@ -241,6 +241,7 @@ def _data(report: Report, section: Section) -> Iterator[Flowable]:
     names = ["posts.registered", "posts.out_of_order", "posts.silent", "posts.silent_hours"]
     names += ["posts.unheard", "posts.not_proven", "posts.not_pressed"]
     names += sorted(name for name in section if name.startswith("posts.standing."))
+    names += [name for name in ("gateways.silent_hours",) if name in section]
     names += ["visits.made", "visits.posts", "visits.coverage", "visits.unheard"]
     rows = [[words.label(name, report.limits), said(name)] for name in names]
     yield from _table(_("Posts and visits"), [_("What"), _("Number")], rows, first=0.8)

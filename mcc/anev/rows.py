@@ -26,7 +26,8 @@ from mcc.anev.figures import (
     Visit,
 )
 from mcc.cases.changes import reading
-from mcc.cases.faults import of_post
+from mcc.cases.faults import of_gateway, of_post
+from mcc.cases.lives import GATEWAY_SILENT
 from mcc.cases.models import Alarm, Entry, FaultLife, PostDocument
 from mcc.escalation.figures import answer_of
 from mcc.registers.models import Kecamatan, Kelurahan, Officer, Post
@@ -79,6 +80,7 @@ def rows(begin_ms: int) -> Rows:
             posts=tuple(_posts(end_ms)),
             cases=tuple(_cases(first_ms, begin_ms, end_ms)),
             faults=tuple(_faults(begin_ms, end_ms)),
+            outages=tuple(_outages(begin_ms, end_ms)),
             visits=tuple(visits(begin_ms, end_ms)),
             began_ms=began_ms(),
         )
@@ -204,12 +206,21 @@ def _remarks(alarm_ids: list[str]) -> dict[str, list[Remark]]:
 
 def _faults(begin_ms: int, end_ms: int) -> Iterator[FaultSpan]:
     """What stood in the week, if only for a moment."""
-    lives = FaultLife.objects.filter(owner__startswith=_POST_PREFIX, raised_ms__lt=end_ms)
+    yield from _spans(_POST_PREFIX, begin_ms, end_ms)
+
+
+def _outages(begin_ms: int, end_ms: int) -> Iterator[FaultSpan]:
+    """When gateways were not heard."""
+    yield from _spans(of_gateway(""), begin_ms, end_ms, fault=GATEWAY_SILENT)
+
+
+def _spans(prefix: str, begin_ms: int, end_ms: int, **which: str) -> Iterator[FaultSpan]:
+    lives = FaultLife.objects.filter(owner__startswith=prefix, raised_ms__lt=end_ms, **which)
     lives = lives.exclude(cleared_ms__lt=begin_ms)
     for life in lives.order_by("raised_ms", "id"):
         yield FaultSpan(
             fault_id=str(life.pk),
-            post=life.owner.removeprefix(_POST_PREFIX),
+            post=life.owner.removeprefix(prefix),
             fault=life.fault,
             raised_ms=life.raised_ms,
             cleared_ms=life.cleared_ms,

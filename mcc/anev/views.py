@@ -178,6 +178,7 @@ def edition(request: HttpRequest, week: str, number: int) -> HttpResponse:
         "name": words.scope_name(report, key),
         "choices": [(one.key, words.scope_name(report, one.key)) for one in look.scopes],
         "events_url": reverse("anev-events", args=look.address),
+        "report_section": section,
         "summary": words.summary(report, section),
         "kinds": _kinds(),
         "outcomes": [(name, words.OUTCOMES[name]) for name in OUTCOMES],

@@ -66,6 +66,7 @@ _NAMES = {
     "posts.out_of_order": gettext_lazy("posts with a fault at the end of the week"),
     "posts.silent": gettext_lazy("posts that were silent in the week"),
     "posts.silent_hours": gettext_lazy("hours of silence"),
+    "gateways.silent_hours": gettext_lazy("hours in which a gateway was not heard"),
     "posts.not_proven": gettext_lazy("posts not proven"),
     "posts.not_pressed": gettext_lazy("posts whose button nobody has pressed"),
     "visits.made": gettext_lazy("visits"),
@@ -107,6 +108,7 @@ _FAULTS = {
     "restart_loop": gettext_lazy("starts again and again"),
     "firmware_old": gettext_lazy("firmware out of date"),
     "silent": gettext_lazy("silent"),
+    "gateway_silent": gettext_lazy("gateway not heard"),
     "flooding": gettext_lazy("the post sends far too much"),
     "heartbeat_too_slow": gettext_lazy("heartbeat slower than its gateway allows"),
     "place_differs": gettext_lazy("the post says that it hangs elsewhere"),
@@ -354,7 +356,16 @@ def _of_posts(section: Section) -> list[str]:
         "posts": posts.n,
         "pressed": section["posts.not_pressed"].n,
     }
-    return [words % parts]
+    said = [words % parts]
+    if (unheard := section.get("visits.unheard")) and unheard.n:
+        named = _(
+            "An officer pressed the button of %(posts)s posts and nothing came: look there first."
+        )
+        said.append(named % {"posts": unheard.n})
+    if (away := section.get("gateways.silent_hours")) and away.n:
+        away_words = _("Gateways were not heard for %(time)s: their posts could not call.")
+        said.append(away_words % {"time": value(away)})
+    return said
 
 
 def definitions(limits: Limits) -> list[str]:

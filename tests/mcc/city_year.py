@@ -278,7 +278,11 @@ class Year:
             begin_ms = self.end_ms - WEEK_MS
             ended_ms = None if cleared is None else begin_ms + cleared
             lives.append((f"post/{self._posts[50 + n]}", "silent", begin_ms + raised, ended_ms))
-        lives.append(("gateway/mlg", "silent", self.end_ms - HOUR_MS, None))
+        for back, hours in ((7.2, 9), (4, 0.5), (0.1, None), (-0.5, 2), (60, 3)):
+            raised_ms = self.end_ms - int(back * DAY_MS)
+            ended_ms = None if hours is None else raised_ms + int(hours * HOUR_MS)
+            lives.append(("gateway/mlg", "gateway_silent", raised_ms, ended_ms))
+        lives.append(("gateway/mlg", "journal_failing", self.end_ms - HOUR_MS, None))
         return [
             FaultLife(owner=owner, fault=fault, raised_ms=raised_ms, cleared_ms=cleared_ms)
             for owner, fault, raised_ms, cleared_ms in dict.fromkeys(lives)

@@ -163,6 +163,10 @@ _UNHEARD = """ AND v.pressed AND NOT EXISTS (SELECT 1 FROM cases_alarm a WHERE a
 _HOURS = """SELECT scope, 'posts.silent_hours', round(sum(min(coalesce(cleared_ms, :end), :end)
   - max(raised_ms, :begin)) / 3600000.0, 1), group_concat(id)
   FROM life WHERE fault = 'silent' AND coalesce(cleared_ms, :end) > :begin GROUP BY scope"""
+_OUTAGES = """SELECT 'city', 'gateways.silent_hours',
+  round(sum(min(coalesce(cleared_ms, :end), :end) - max(raised_ms, :begin)) / 3600000.0, 1),
+  group_concat(id) FROM cases_faultlife WHERE owner LIKE 'gateway/%' AND fault = 'gateway_silent'
+  AND raised_ms < :end AND coalesce(cleared_ms, :end) > :begin"""
 _STEP = """SELECT scope, id, max(0, {end} - {begin}) AS took,
   row_number() OVER (PARTITION BY scope ORDER BY max(0, {end} - {begin}), id) AS place,
   count(*) OVER (PARTITION BY scope) AS n
@@ -206,7 +210,7 @@ def counted(path: Path, begin_ms: int, made_ms: int) -> Counted:
         claimed.setdefault(scope, set()).add(post)
     for scope, posts in claimed.items():
         found[scope, "visits.unheard"] = (len(posts), tuple(sorted(posts)))
-    for scope, name, hours, ids in asked(_HOURS):
+    for scope, name, hours, ids in asked(_HOURS) + asked(_OUTAGES):
         found[scope, name] = (hours, tuple(sorted(ids.split(","))))
     found |= _times_by_sql(asked)
     return found
@@ -269,7 +273,7 @@ def test_every_figure_of_a_year_of_city_life_is_what_sql_counts(year: Path) -> N
     assert len(made.sections) == 1 + 5 + 57 + 59
     city = made.sections["city"]
     assert 20 < city["calls.panic"].n < 50
-    assert len({name.split(".")[0] for _, name in mine}) == 8
+    assert len({name.split(".")[0] for _, name in mine}) == 9
     assert all(city[f"time.{step}.p90"].value for step in STEPS)
     assert city["posts.standing.silent"].n > 3
     assert {f"trend.{back}.calls" for back in range(13)} <= city.keys()
