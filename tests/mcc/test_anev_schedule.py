@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import email
 import email.policy
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import pypdfium2  # type: ignore[import-untyped]
@@ -19,11 +23,11 @@ from mcc.anev import editions, mail, rows
 from mcc.anev.figures import HOUR_MS, WEEK_MS, week_of
 from mcc.anev.models import Edition
 from mcc.anev.schedule import due
-from mcc.cases.models import Alarm, Entry, Fault
+from mcc.cases.models import Alarm, Entry, Fault, Process
 from mcc.escalation import desk
 from mcc.escalation.ladder import Now
 from mcc.escalation.models import Notice
-from mcc.escalation.worker import ANEV_PAUSE_S, Worker
+from mcc.escalation.worker import ANEV_PAUSE_S, PROCESS, Worker
 from mcc.registers.models import Unit
 from mcc.settings import AnevSettings, DatabaseSettings, EscalationSettings, MccFile, MqttSettings
 from tests.broker import free_port
@@ -31,6 +35,7 @@ from tests.mcc.people_rig import an_account, signed_in
 from tests.mcc.rig import START_MS
 from tests.mcc.test_actions import stored
 from tests.mcc.test_escalation import manned
+from tests.mcc.test_escalation_process import PATIENCE_S, until
 
 # The week in which the tests' one call came.
 BEGIN_MS = week_of(START_MS)
@@ -180,6 +185,42 @@ def test_two_processes_at_once_make_one_edition_and_one_letter(use: Any, post: P
         worker.look(Now(1_000.0, AT_SIX_MS))
     for worker in workers:
         worker.finish(60)
+    assert len(post.box.got) == 1
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_two_real_processes_that_are_killed_and_come_again_make_one_and_send_one(
+    database: DatabaseSettings, tmp_path: Path, post: Post
+) -> None:
+    stored(state="resolved")
+    Alarm.objects.update(raised_ms=1_700_000_000_000, heard_ms=1_700_000_000_000)
+    (tmp_path / "mcc.secret").write_text("s" * 48)
+    file = tmp_path / "mcc.toml"
+    file.write_text(
+        f'state_directory = "{tmp_path}"\n[mqtt]\nurl = "mqtt://127.0.0.1:1883"\n'
+        f'[database]\nurl = "{database.url}"\n'
+        f'[anev]\nhour = 0\nmail = ["{post.url("kapolresta")}"]\n'
+    )
+    program = str(Path(sys.executable).with_name("kentongan-mcc"))
+
+    def started() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([program, "escalate", "--config", str(file)])
+
+    running = [started(), started()]
+    try:
+        until(lambda: states() == ["sent"], running[0])
+        for one in running:
+            one.send_signal(signal.SIGKILL)
+            one.wait(PATIENCE_S)
+        beat = Process.objects.get(name=PROCESS).beat
+        running = [started()]
+        until(lambda: Process.objects.get(name=PROCESS).beat > beat + 1, running[0])
+    finally:
+        for one in running:
+            one.kill()
+            one.wait(PATIENCE_S)
+    assert Edition.objects.count() == 1
+    assert states() == ["sent"]
     assert len(post.box.got) == 1
 
 
