@@ -249,7 +249,15 @@ def send(target: desk.Target, what: Message) -> bool:
     if not sender.add(target.url):
         return False
     try:
-        return bool(sender.notify(title=what.title, body=what.body, attach=files or None))
+        # Said to be text, it is escaped where a service takes markup: Telegram refuses a bare `<`.
+        return bool(
+            sender.notify(
+                title=what.title,
+                body=what.body,
+                body_format=apprise.NotifyFormat.TEXT,
+                attach=files or None,
+            )
+        )
     # Whatever a service's module raises, it has told nobody.
     except Exception as error:  # noqa: BLE001
         log("notice_raised", level="error", to=target.label, why=type(error).__name__)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import email
+import html
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import requests
 from aiosmtpd.controller import Controller
 from django.db import connections
 
@@ -336,6 +340,46 @@ class Mailbox:
     ) -> str:
         self.got.append(envelope.content.decode())
         return "250 OK"
+
+
+PLANTED = "Pos R&D <5> <script>alert(1)</script>"
+
+
+def test_markup_in_a_register_is_words_in_a_telegram_and_in_a_mail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored()
+    Post.objects.create(post_id=POST, name=PLANTED)
+    what = message([Notice(call=f"alarm/{uid(1)}", rung="supervisor")], 0)
+    assert PLANTED in what.body
+    asked: list[Any] = []
+
+    def telegram(url: str, *, data: str, **_: object) -> requests.Response:
+        asked.append(json.loads(data))
+        answer = requests.Response()
+        answer.status_code = 200
+        return answer
+
+    monkeypatch.setattr(requests, "post", telegram)
+    assert send(desk.target_of("tgram://123456789:abcdefg_hijklmnop/12315544/"), what)
+    [said] = asked
+    assert said["parse_mode"] == "HTML"
+    # Nothing is left that its parser would take for a tag of the text's own.
+    assert set(re.findall(r"</?([a-z]+)", said["text"])) <= {"b"}
+    assert html.unescape(re.sub(r"</?b>", "", said["text"])).count(PLANTED) == 1
+    mailbox = Mailbox()
+    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    server.start()
+    try:
+        url = f"mailto://127.0.0.1:{server.port}?from=mcc@example.org&to=kapolsek@example.org"
+        assert send(desk.target_of(f"{url}&mode=insecure"), what)
+    finally:
+        server.stop()
+    mail = email.message_from_string(mailbox.got[0])
+    assert {one.get_content_type() for one in mail.walk()} == {"text/plain"}
+    body = mail.get_payload(decode=True)
+    assert isinstance(body, bytes)
+    assert PLANTED in body.decode()
 
 
 def test_a_notice_is_delivered_by_mail_to_a_real_server() -> None:
