@@ -123,6 +123,8 @@ _SMALL = _style("small", 7)
 _CELL = _style("cell", 7.5)
 _CELL_BOLD = _style("cell bold", 7.5, bold=True)
 _NUMBER = _style("number", 7.5, alignment=TA_RIGHT)
+_HEAD_PLAIN = _style("head", 6.2, bold=True)
+_HEAD_NUMBER = _style("head number", 6.2, alignment=TA_RIGHT, bold=True)
 _NUMBER_BOLD = _style("number bold", 7.5, alignment=TA_RIGHT, bold=True)
 _CHAPTER = _style("chapter", 10, bold=True, spaceBefore=9, spaceAfter=3, keepWithNext=1)
 _TOPIC = _style("topic", 8.5, bold=True, spaceBefore=6, spaceAfter=2, keepWithNext=1)
@@ -325,12 +327,15 @@ def _annex(report: Report, scope: str) -> Iterator[Flowable]:
             _("Median to answer"), _("Posts"), _("With a fault"), _("Not pressed"),
             _("Visits")]  # fmt: skip
     rows = [
-        [words.scope_name(report, one.key), *(_said(report, one.key, name) for name in names)]
+        [
+            one.name if one.key.startswith("kel/") else words.scope_name(report, one.key),
+            *(_said(report, one.key, name) for name in names),
+        ]
         for one in areas
     ]
     bold = [place for place, one in enumerate(areas, 1) if one.key.startswith("kec/")]
     if rows:
-        widths = [WIDTH * 0.28, *([WIDTH * 0.08] * 9)]
+        widths = [WIDTH * 0.163, *([WIDTH * 0.093] * 9)]
         yield _grid([head, *rows], widths, numbers=range(1, 10), bold=bold)
     officers = [one for one in below if _is_officer(one)]
     if officers:
@@ -395,9 +400,9 @@ def _grid(
     """A table with a head that is repeated on each page."""
     cells = []
     for place, row in enumerate(rows):
-        strong = place == 0 or place in bold
-        number = _NUMBER_BOLD if strong else _NUMBER
-        plain = _CELL_BOLD if strong else _CELL
+        number, plain = (_NUMBER_BOLD, _CELL_BOLD) if place in bold else (_NUMBER, _CELL)
+        if place == 0:
+            number, plain = _HEAD_NUMBER, _HEAD_PLAIN
         cells.append([_text(cell, number if n in numbers else plain) for n, cell in enumerate(row)])
     table = Table(cells, colWidths=widths, repeatRows=1)
     table.setStyle(

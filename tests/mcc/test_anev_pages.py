@@ -330,7 +330,7 @@ def test_the_paper_has_the_office_s_form_and_the_same_figures(report: Report) ->
     for wanted in ("KEPOLISIAN", "ANALYSIS AND EVALUATION", "16 November 2026", "Number: ....",
                    "V. Evaluation and what follows", "HEAD OF ....", "rank and service number",
                    "Malang, ....", "abababababababab", f"page 1 of {len(pages)}",
-                   f"{city['calls.panic'].n} calls for help", "Kelurahan Dinoyo"):  # fmt: skip
+                   f"{city['calls.panic'].n} calls for help", "Aiptu Petugas Dinoyo"):  # fmt: skip
         assert wanted in said, wanted
     for alarm_id in city["calls.panic"].ids:
         assert alarm_id[:8] in said
