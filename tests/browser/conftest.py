@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.browser.ground import Ground
+from tests.browser.ground import WAIT_MS, Ground
 
 FLAGS = [
     "--headless",
@@ -31,6 +31,8 @@ def chromium() -> Iterator[Browser]:
     """Debian's Chromium, without a screen."""
     program = shutil.which("chromium")
     assert program is not None, "the tests need Chromium: apt-get install chromium"
+    # A machine that is busy with other tests is slow, and nothing is wrong with the page.
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield browser

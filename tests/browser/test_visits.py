@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.axe import serious
 from tests.browser.conftest import FLAGS
@@ -146,22 +146,31 @@ def test_five_visits_without_a_network_outlive_the_browser_and_arrive_once_each(
             assert GPS_TAG not in image.getexif()
 
 
-def test_an_answer_that_is_lost_on_the_way_makes_no_second_visit(ground: Ground) -> None:
+def test_a_request_or_an_answer_that_is_lost_loses_no_visit_and_makes_no_second(
+    ground: Ground,
+) -> None:
     before = len(kept_by(ground))
     page = a_telephone(ground)
-    sent = []
+    sent: list[int] = []
 
-    def lose(route: object) -> None:
-        sent.append(route.fetch().status)  # type: ignore[attr-defined]
-        route.abort()  # type: ignore[attr-defined]
+    def lose_the_answer(route: Route) -> None:
+        sent.append(route.fetch().status)
+        route.abort()
 
-    page.route("**/visits/send", lose)
+    page.route("**/visits/send", lambda route: route.abort())
     keep(page, "Pak Harto")
     expect(page.locator("#network")).to_contain_text("jaringan")
-    assert sent[0] == 200
+    opened(ground, page)
     expect(page.locator("#queue > li")).to_have_count(1)
+    assert len(kept_by(ground)) == before
     page.unroute("**/visits/send")
-    page.reload()
+    page.route("**/visits/send", lose_the_answer)
+    opened(ground, page)
+    expect(page.locator("#network")).to_contain_text("jaringan")
+    expect(page.locator("#queue > li")).to_have_count(1)
+    assert sent[0] == 200
+    page.unroute("**/visits/send")
+    opened(ground, page)
     expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
     assert [name for name, _ in kept_by(ground)[before:]] == ["Pak Harto"]
 
@@ -214,8 +223,12 @@ def test_a_session_that_ended_keeps_the_queue_and_asks_to_sign_in_again(ground: 
     expect(page.locator("#sign-in a")).to_be_visible()
     expect(page.locator("#queue > li")).to_have_count(1)
     sign_in(ground, page.context, "hadi")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     opened(ground, page)
     expect(page.locator("#queue > li")).to_contain_text("Wibowo")
+    page.wait_for_load_state("networkidle")
+    assert not [one for one in asked if one.endswith("/visits/send")]
     assert len(kept_by(ground)) == before
     page.context.clear_cookies()
     sign_in(ground, page.context, "wibowo")

@@ -205,6 +205,8 @@ def test_what_was_removed_does_not_come_back_from_a_telephone(photos: Path) -> N
     assert answer.status_code == 200
     assert Visit.objects.get().name == ""
     assert files_in(photos) == []
+    other = an_officer("joko")
+    assert send(signed_in(other), sent | {"user_id": other.pk}).status_code == 409
     assert "data pribadi dihapus" in signed_in(officer).get("/visits/").content.decode()
 
 

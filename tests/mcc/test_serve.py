@@ -91,6 +91,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_fills_the_disk(declares: 
 
     async def receive() -> dict[str, object]:
         nonlocal taken
+        assert taken <= 2 * BODY_BYTES_MAX
         taken += len(piece)
         return {"type": "http.request", "body": piece, "more_body": True}
 
