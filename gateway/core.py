@@ -1615,7 +1615,7 @@ class Gateway:
         if not self._has_room_for(health.post):
             return
         post = self._watched(health.post)
-        if not post.beats(health.connection, health.n):
+        if not post.beats(health):
             return
         post.note_uptime(health.boot_id, health.uptime_ms * 1000, self._now.uptime_us)
         post.holds = {one.alarm_id for one in health.alarms}
@@ -1623,7 +1623,7 @@ class Gateway:
             self._note_read(post, held)
         self._claims(post, health.location)
         self._pace(post, health.heartbeat_s)
-        self._alive(post, faults=health.faults)
+        self._alive(post, health.faults)
         told = set(post.confirmed(health))
         if health.sounded is not None and self._is_of(post, health.sounded.alarm_id):
             told.add(health.sounded.alarm_id)
@@ -1680,21 +1680,15 @@ class Gateway:
         topic = self._topics.post(post, "answer")
         self._effects.append(Publish(POSTS_LINK, topic, answer, expiry_s=ANSWER_EXPIRY_S))
 
-    def _alive(self, post: Post, *, faults: tuple[str, ...], firmware: str | None = None) -> None:
+    def _alive(self, post: Post, faults: tuple[str, ...]) -> None:
         self._supervision.heard(post.post, self._now.uptime_us)
         post.last_seen_ms = self._now.wall_ms
         if faults != post.faults:
             post.faults = faults
             self._show_faults(post)
-        changed = firmware not in (None, post.firmware)
-        post.firmware = firmware or post.firmware
-        if changed:
-            self._show_faults(post)
         if self._becomes(post, "online"):
             post.silent_since = post.silent_with = None
             self._leaves_group(post)
-            changed = True
-        if changed:
             self._say(Address("mcc", "posts", post.post))
 
     def _show_faults(self, post: Post, *, time_only: bool = False) -> None:
@@ -1716,15 +1710,14 @@ class Gateway:
         if not self._has_room_for(presence.post):
             return
         post = self._watched(presence.post)
-        if heard.retained or (presence.online and not post.connects(presence.connection)):
-            # It says who was there once, not that anyone is.
-            if post.firmware is None:
-                post.firmware = presence.firmware
+        if heard.retained or presence.online:
+            # It says who was there once, or who comes; that somebody is there a heartbeat says.
+            known = presence.firmware if post.firmware is None else post.firmware
+            firmware = known if heard.retained else presence.firmware
+            if firmware != post.firmware:
+                post.firmware = firmware
                 self._show_faults(post)
                 self._say(Address("mcc", "posts", post.post))
-            return
-        if presence.online:
-            self._alive(post, faults=post.faults, firmware=presence.firmware)
         elif presence.connection == post.connection and post.presence == "online":
             # A will of an older connection comes late: the post has long been back.
             self._supervision.left(post.post, self._now.uptime_us)

@@ -27,8 +27,8 @@ from protocol.values import timestamp
 
 Presence = Literal["online", "silent", "unknown"]
 _VERSION = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6}){1,3}")
-# As many earlier connections of a post are remembered, to know their words when they come late.
-FORMER_MAX = 4
+# Of so many boots of a post the last heartbeat is remembered, to know those that come late.
+BOOTS_MAX = 4
 SAME_PLACE_DEGREES = 0.00001  # 1.1 m; what a technician writes down has five decimals
 
 
@@ -63,9 +63,10 @@ class Post:
     post: str
     since: str
     presence: Presence = "unknown"
-    connection: str | None = None
-    heartbeat: int | None = None  # the last one heard of that connection
-    former: tuple[tuple[str, int], ...] = ()  # earlier connections, each with its last heartbeat
+    connection: str | None = None  # of the last heartbeat
+    heartbeat: int | None = None  # its number
+    # The latest boots, each with the last heartbeat heard of it: uptime (ms) and number.
+    boots: tuple[tuple[str, tuple[int, int]], ...] = ()
     firmware: str | None = None
     wanted_firmware: str | None = None  # or a newer one
     faults: tuple[str, ...] = ()  # as it said last
@@ -96,36 +97,20 @@ class Post:
     offset_us: int = 0
     noted_us: int = 0
 
-    def connects(self, connection: str) -> bool:
-        """Note a new connection; False: it is known already, and its word may come late."""
-        if connection == self.connection or any(connection == one for one, _ in self.former):
-            return False
-        self._goes_on_as(connection)
-        return True
+    def beats(self, health: Health) -> bool:
+        """Note a heartbeat; False: it was heard already, or a later one of its boot was.
 
-    def beats(self, connection: str, n: int) -> bool:
-        """Note a heartbeat; False: it was heard already, or one after it, and says nothing new.
-
-        A broker may deliver again what it delivered minutes ago. That is no sign of life, nor does
-        it bring back a connection that is over. One that goes on beating is not over.
+        A broker may deliver again, and in another order, what it delivered minutes ago. That is no
+        sign of life, nor does it bring back a connection that is over.
         """
-        if connection == self.connection:
-            last = self.heartbeat
-        else:
-            last = next((beat for former, beat in self.former if former == connection), None)
-        if last is not None and n <= last:
+        boot_id, now = health.boot_id, (health.uptime_ms, health.n)
+        last = next((heard for boot, heard in self.boots if boot == boot_id), None)
+        if last is not None and now <= last:
             return False
-        if connection != self.connection:
-            self._goes_on_as(connection)
-        self.heartbeat = n
+        others = tuple(one for one in self.boots if one[0] != boot_id)
+        self.boots = ((boot_id, now), *others)[:BOOTS_MAX]
+        self.connection, self.heartbeat = health.connection, health.n
         return True
-
-    def _goes_on_as(self, connection: str) -> None:
-        if self.connection is not None:
-            before = self.heartbeat if self.heartbeat is not None else -1
-            others = (one for one in self.former if one[0] != connection)
-            self.former = ((self.connection, before), *others)[:FORMER_MAX]
-        self.connection, self.heartbeat = connection, None
 
     def note_uptime(self, boot_id: str, uptime_us: int, now_us: int) -> None:
         """A heartbeat says what the post's uptime was; the quickest one says it best.

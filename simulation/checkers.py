@@ -6,7 +6,7 @@ what lamp and buzzer do. It must never ask a core what it believes.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import msgspec
@@ -30,7 +30,6 @@ from protocol.messages import (
     MccAlarm,
     MccPost,
     PostState,
-    Presence,
 )
 from protocol.states import RANK
 from simulation.disks import Journal, MccDisk, PostDisk
@@ -67,6 +66,7 @@ class Checkers:
         self.timeline = timeline
         self.truth = truth
         self.counts = counts
+        self._read_late: dict[str, bool] = defaultdict(bool)
         self.posts: dict[str, PostProcess] = {}
         self.clocks_skewed = False  # wall clocks of gateway or MCC were stepped: windows are vague
         self.gateway_starts_us: list[int] = []
@@ -88,7 +88,7 @@ class Checkers:
         self._answered_us: dict[str, int] = {}
         self._beat_us = -(10**12)
         self._alive_us: dict[str, int] = {}
-        self._beats: dict[str, int] = {}  # the last one heard, by connection
+        self._beats: dict[str, tuple[int, int]] = {}  # the last one heard, by boot
         self._second: MccDisk | None = None
         self._shown: dict[str, str] = {}
         self._receipts: set[tuple[str, str, str]] = set()
@@ -304,10 +304,11 @@ class Checkers:
         for alarm_id in commit.deletes:
             after.pop(alarm_id, None)
         bad = bad or post.disk.unread
-        if (
-            sum(held.is_call and not held.over for held in after.values()) > UNRESOLVED_MAX
-            and not bad
-        ):
+        unresolved = sum(held.is_call and not held.over for held in after.values())
+        # Calls from before its card could be read come on top, until so many are resolved.
+        if bad or unresolved <= UNRESOLVED_MAX:
+            self._read_late[post.name] = bad
+        elif not self._read_late[post.name]:
             self._broken("P7", f"{post.name}: more than {UNRESOLVED_MAX} unresolved")
         if len(after) > HELD_MAX and not bad:
             self._broken("P7", f"{post.name}: holds {len(after)}")
@@ -523,9 +524,11 @@ class Checkers:
             case Alarm(follows=str(follows), presses_ms=()):
                 self._carried.add(follows)
             case Health():
-                self._lives(message.post, message.connection, message.n)
-            case Presence(online=True):
-                self._lives(message.post, message.connection, -1)
+                beat = (message.uptime_ms, message.n)
+                # A broker that delivers again what it delivered long ago is no sign of life.
+                if beat > self._beats.get(message.boot_id, (-1, -1)):
+                    self._beats[message.boot_id] = beat
+                    self._alive_us[message.post] = self.timeline.now_us
             case Command() if event.address.name != CONSOLE:
                 pass  # the other console's word is no receipt, and its beat nobody's presence
             case Command(action="beat"):
@@ -538,12 +541,6 @@ class Checkers:
     def post_beats(self, health: Health) -> None:
         """A heartbeat leaves a post."""
         self._sent_us[health.post, health.connection, health.n] = self.timeline.now_us
-
-    def _lives(self, post: str, connection: str, n: int) -> None:
-        """A broker that delivers again what it delivered long ago is no sign of life."""
-        if n > self._beats.get(connection, -2):
-            self._beats[connection] = n
-            self._alive_us[post] = self.timeline.now_us
 
     def gateway_says(self, gateway: GatewayProcess, publish: Publish) -> None:
         """P1: commit, then say. P3: no false silence, no false presence."""

@@ -666,6 +666,7 @@ def test_a_post_that_is_back_within_20_s_was_never_silent() -> None:
     rig.presence(online=False)
     rig.advance(15)
     rig.presence(online=True, connection=some_id(0xC2))
+    rig.heartbeat(connection=some_id(0xC2))
     rig.advance(60)
     assert {document.connection for document in rig.published(MccPost)} == {"online"}
 

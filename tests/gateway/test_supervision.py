@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.posts import FORMER_MAX, Post
+from gateway.posts import BOOTS_MAX, Post
 from gateway.supervision import Supervision
 from process.core import Drop
-from protocol.messages import MccPost
+from protocol.messages import Health, MccPost
 from protocol.topics import Address
 from tests.gateway.rig import POST, Rig, some_id
 
@@ -111,6 +111,7 @@ def test_a_late_will_of_an_older_connection_is_ignored() -> None:
     rig = Rig()
     rig.heartbeat(connection=some_id(0xC1))
     rig.presence(online=True, connection=some_id(0xC2))
+    rig.heartbeat(connection=some_id(0xC2))
     rig.presence(online=False, connection=some_id(0xC1))
     rig.advance(60)
     assert shown(rig) == "online"
@@ -144,25 +145,56 @@ def test_a_heartbeat_that_comes_again_is_no_sign_of_life() -> None:
     assert shown(rig) == "silent"
 
 
-def test_two_connections_that_both_go_on_are_both_alive() -> None:
+def test_a_word_that_somebody_comes_is_no_sign_of_life_and_names_the_firmware() -> None:
     rig = Rig()
-    for _ in range(6):
-        rig.advance(60)
-        rig.heartbeat(connection=some_id(0xC1))
-        rig.advance(60)
-        rig.heartbeat(connection=some_id(0xC2))
-    rig.advance(80)
-    assert shown(rig) == "online"
+    rig.presence(online=True, firmware="1.2.3")
+    assert shown(rig) == "unknown"
+    rig.heartbeat()
+    assert (shown(rig), rig.post_document().firmware) == ("online", "1.2.3")
+    rig.advance(60)
+    rig.presence(online=True, firmware="1.2.4")
+    assert rig.post_document().firmware == "1.2.4"
+    rig.advance(30)
+    assert shown(rig) == "silent"
 
 
-def test_so_many_earlier_connections_are_remembered() -> None:
-    post = Post("mlg-rw05", "2027-01-15T08:00:00.000Z")
-    for n in range(FORMER_MAX + 2):
-        assert post.connects(some_id(n))
-        assert post.beats(some_id(n), 7)
-    assert len(post.former) == FORMER_MAX
-    assert not post.beats(some_id(1), 7)
-    assert post.beats(some_id(0), 7)
+def beat(boot: int, uptime_ms: int, n: int, connection: int = 0xC1) -> Health:
+    return Health(
+        post=POST,
+        n=n,
+        boot_id=some_id(boot),
+        connection=some_id(connection),
+        at="2027-01-15T08:00:00.000Z",
+        clock="synchronised",
+        uptime_ms=uptime_ms,
+    )
+
+
+def test_heartbeats_come_in_the_order_of_their_boot_whatever_connection_they_were_on() -> None:
+    post = Post(POST, "2027-01-15T08:00:00.000Z")
+    assert post.beats(beat(1, 60_000, 2, connection=0xC2))
+    assert not post.beats(beat(1, 30_000, 1, connection=0xC1))
+    assert post.connection == some_id(0xC2)
+    # A process that starts anew counts from one; the machine's uptime goes on.
+    assert post.beats(beat(1, 90_000, 1, connection=0xC3))
+    assert (post.connection, post.heartbeat) == (some_id(0xC3), 1)
+
+
+def test_two_cards_that_both_go_on_are_both_alive() -> None:
+    post = Post(POST, "2027-01-15T08:00:00.000Z")
+    for n in range(1, 5):
+        assert post.beats(beat(1, n * 30_000, n))
+        assert post.beats(beat(2, n * 30_000, n))
+        assert not post.beats(beat(1, n * 30_000, n))
+
+
+def test_so_many_boots_are_remembered() -> None:
+    post = Post(POST, "2027-01-15T08:00:00.000Z")
+    for boot in range(BOOTS_MAX + 1):
+        assert post.beats(beat(boot, 60_000, 2))
+    assert len(post.boots) == BOOTS_MAX
+    assert not post.beats(beat(1, 30_000, 1))
+    assert post.beats(beat(0, 30_000, 1))
 
 
 def test_a_gateway_that_was_frozen_accuses_nobody_and_says_so() -> None:
