@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
+from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
@@ -22,6 +23,16 @@ from mcc.people.models import User
 # In the session: this person has to give a code though the role asks for none.
 CODE_DUE = "code_due"
 View = TypeVar("View", bound=Callable[..., Any])
+
+
+class SignedIn(LoginRequiredMiddleware):
+    """Middleware: Django's own, but nobody is led from the log-in page to where a form was sent."""
+
+    def handle_no_permission(
+        self, request: HttpRequest, view_func: Callable[..., Any]
+    ) -> HttpResponseRedirect:
+        """To the log-in page."""
+        return _to("people-sign-in", request)
 
 
 class Gate(MiddlewareMixin):
@@ -92,6 +103,12 @@ def person(request: HttpRequest) -> User:
 
 
 def _to(name: str, request: HttpRequest) -> HttpResponseRedirect:
-    # Only what can be asked for again is worth coming back to.
-    wanted = request.get_full_path() if request.method == "GET" else "/"
-    return HttpResponseRedirect(f"{reverse(name)}?{urlencode({'next': wanted})}")
+    return HttpResponseRedirect(f"{reverse(name)}?{urlencode({'next': _wanted(request)})}")
+
+
+def _wanted(request: HttpRequest) -> str:
+    """Where to go when all is well: what can be asked for again, else the page with the form."""
+    if request.method == "GET":
+        return request.get_full_path()
+    came_from = urlsplit(request.headers.get("Referer", ""))
+    return came_from.path if came_from.netloc == request.get_host() and came_from.path else "/"

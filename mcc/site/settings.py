@@ -110,7 +110,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
     # Whatever is not marked as open to everybody wants an account.
-    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "mcc.people.gate.SignedIn",
     "mcc.people.gate.Gate",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

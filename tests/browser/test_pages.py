@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Literal
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, ViewportSize, expect
 
 from mcc.anev.figures import week_name, week_of
 from tests.browser.axe import serious
-from tests.browser.ground import ATTEMPTS, POSTS, Ground
+from tests.browser.ground import ATTEMPTS, POSTS, SIZE, Ground
+from tests.mcc.test_urls import ROUTES
 
 Scheme = Literal["light", "dark"]
-# Account (None: nobody has signed in) -> the pages that are looked at as that person.
+# Account (None: nobody has signed in) -> the pages that are looked at as that person; one that is
+# the same to several is looked at once.
 PAGES: dict[str | None, tuple[str, ...]] = {
     None: ("/login/", "/info/", "/info/?lang=en", "/info/post/POST"),
     "sari": ("/shift/", "/password/", "/code/app/"),
-    "dewi": ("/phone/", "/anev/", "/anev/WEEK/0/"),
+    "dewi": ("/phone/", "/anev/"),
     "wibowo": ("/anev/WEEK/0/",),
-    "joko": ("/proofs/", "/admin/", "/admin/registers/post/", "/admin/registers/post/POST/change/"),
+    "joko": ("/admin/", "/admin/registers/post/POST/change/"),
     "owes-rini": ("/code/",),
     "rini": (
         "/shift/",
         "/practice/",
+        "/practice/DRILL/",
         "/posters/",
         "/false-alarms/",
         "/false-alarms/POST",
@@ -47,7 +51,6 @@ PAGES: dict[str | None, tuple[str, ...]] = {
         "/admin/registers/officer/add/",
         "/admin/registers/unit/",
         "/admin/registers/unit/polsek-klojen/change/",
-        "/admin/registers/kelurahan/",
         "/admin/registers/kecamatan/",
     ),
     "wati": (
@@ -63,6 +66,39 @@ PAGES: dict[str | None, tuple[str, ...]] = {
         "/admin/api/hook/add/",
     ),
 }
+# What the site answers with data, pictures, scripts and files, and what it only takes.
+NO_PAGES = frozenset(
+    (
+        "health",
+        "words.js",
+        "language",
+        "info/sw.js",
+        "picture",
+        "stream",
+        "do",
+        "screen",
+        "logout/",
+        "case/<uuid:alarm_id>",
+        "post/<slug:post>",
+        "post/<slug:post>/photo",
+        "map/areas",
+        "map/tiles/<int:z>/<int:x>/<int:y>",
+        "shift/begin",
+        "shift/end",
+        "shift/take",
+        "posters/file",
+        "practice/<int:pk>/open",
+        "practice/<int:pk>/end",
+        "practice/<int:pk>/names",
+        "false-alarms/<slug:post>/decide",
+        "anev/make",
+        "anev/<slug:week>/<int:number>/file/<slug:kind>",
+        "anev/<slug:week>/<int:number>/plot/<slug:name>",
+    )
+)
+# Looked at where they are opened with something on them: the console, the officers' pages.
+ELSEWHERE = ("visits/", "admin/", "api/")
+NARROW = ViewportSize(width=360, height=740)
 LOOKS: tuple[tuple[str, Scheme], ...] = (("id", "light"), ("en", "dark"))
 # More than `[people] attempts`.
 TRIES = ATTEMPTS + 1
@@ -93,7 +129,37 @@ def found_on(page: Page, url: str) -> list[str]:
         page.evaluate("Promise.all(document.getAnimations().map(one => one.finished))")
         found += serious(page, "color-contrast")
         page.emulate_media(color_scheme="light")
+    elif "/admin/" not in url:
+        page.set_viewport_size(NARROW)
+        if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
+            said.append("is wider than a telephone")
+        page.set_viewport_size(SIZE)
     return [*said, *(f"{rule}: {places}" for rule, places in found)]
+
+
+def a_drill(ground: Ground) -> str:
+    """The number of a practice day with one post in it."""
+    page = browser_of(ground, "rini", "en", "light").new_page()
+    page.goto(f"{ground.address}/practice/")
+    page.fill("[name=name]", "Latihan bersama")
+    page.select_option("[name=posts]", POSTS[0][0])
+    page.click("text=Plan it")
+    page.wait_for_url(re.compile(r"/practice/\d+/$"))
+    return page.url.rstrip("/").rpartition("/")[2]
+
+
+def test_axe_looks_at_every_page_that_the_site_has() -> None:
+    looked_at = {path.partition("?")[0] for paths in PAGES.values() for path in paths}
+    forgotten = [
+        route
+        for route in ROUTES
+        if route
+        and route not in NO_PAGES
+        and not route.startswith(ELSEWHERE)
+        and not any(re.fullmatch("/" + re.sub("<[^>]+>", "[^/]+", route), one) for one in looked_at)
+    ]
+    assert forgotten == []
+    assert set(ROUTES) >= NO_PAGES
 
 
 @pytest.mark.parametrize(("language", "scheme"), LOOKS)
@@ -103,11 +169,13 @@ def test_axe_finds_nothing_serious_on_any_page_of_any_role(
     ground.alarm(POSTS[1][0])
     expect(ground.page("sari").locator("#alarms > li")).to_have_count(1)
     found: list[str] = []
+    drill = a_drill(ground)
     for account, paths in PAGES.items():
         page = browser_of(ground, account, language, scheme).new_page()
         # The registers' own English is Django's; the pages beside them are looked at in both.
         for path in [one for one in paths if language == "id" or "/admin/" not in one]:
             where = path.replace("POST", POSTS[0][0]).replace("WEEK", this_week())
+            where = where.replace("DRILL", drill)
             found += (f"{account} {where}: {one}" for one in found_on(page, ground.address + where))
     assert found == [], "\n".join(found)
 
@@ -194,3 +262,39 @@ def test_the_weekly_analysis_fits_a_telephone_and_prints_black_on_white(
     assert body.evaluate("one => getComputedStyle(one).backgroundColor") == "rgb(255, 255, 255)"
     colors = "all => [...new Set(all.map(one => getComputedStyle(one).color))]"
     assert page.locator("main *").evaluate_all(colors) == ["rgb(0, 0, 0)"]
+
+
+def test_a_shift_is_handed_over_item_by_item_and_nobody_leaves_an_alarm_by_mistake(
+    ground: Ground,
+) -> None:
+    def shift_of(account: str) -> Page:
+        page = browser_of(ground, account, "en", "dark").new_page()
+        page.goto(f"{ground.address}/shift/")
+        page.click("text=Begin my shift")
+        return page
+
+    console = ground.page("sari")
+    ground.alarm(POSTS[2][0])
+    expect(console.locator("#map .mark.calling")).to_have_count(1)
+    outgoing, incoming = shift_of("sari"), shift_of("budi")
+    console.keyboard.press("a")
+    expect(console.locator("#map .mark.calling")).to_have_count(0)
+    outgoing.reload()
+    incoming.reload()
+    item = "tbody tr:has-text('Pos Kasin RW 02')"
+    expect(incoming.locator(item)).to_contain_text("Sari")
+    assert serious(incoming) == []
+    # Whoever has something open leaves it to nobody by a slip.
+    outgoing.locator("form[action='/shift/end'] button").click()
+    expect(outgoing.locator("[role=alert]")).to_be_visible()
+    assert serious(outgoing) == []
+    incoming.locator(item).locator("button").click()
+    expect(incoming.locator(item)).to_contain_text("Budi")
+    outgoing.locator("form[action='/shift/end'] button").click()
+    expect(outgoing.locator("main ul").first).not_to_contain_text("Sari")
+    expect(outgoing.locator("main ul").first).to_contain_text("Budi")
+    expect(console.locator("#on-shift")).to_have_text("On shift: Budi")
+    incoming.reload()
+    incoming.check("[name=anyway]")
+    incoming.locator("form[action='/shift/end'] button").click()
+    expect(console.locator("#on-shift")).to_have_text("On shift: nobody")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.test import Client, RequestFactory
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.views.defaults import server_error
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from mcc.cases.models import Entry
@@ -269,3 +271,44 @@ def test_no_page_needs_an_inline_script_or_style(page: str, language: str) -> No
     assert "<script" not in text
     assert "style=" not in text
     assert " on" not in " ".join(re.findall(r"<[^>]*>", text)).replace(" one-time", "")
+
+
+def test_a_form_that_was_sent_too_late_leads_back_to_its_page_and_never_to_its_target() -> None:
+    client = Client()
+    taken = {"post": "pos-1"}
+    for referer, wanted in (
+        ("http://testserver/shift/", "/shift/"),
+        ("http://evil.example/shift/", "/"),
+        ("", "/"),
+    ):
+        answer = client.post("/shift/take", taken, headers={"Referer": referer})
+        assert answer["Location"] == "/login/?" + urlencode({"next": wanted})
+    assert client.get("/shift/")["Location"] == "/login/?next=%2Fshift%2F"
+
+
+@pytest.mark.parametrize("language", ["id", "en"])
+def test_what_is_refused_or_missing_says_so_in_both_languages(language: str) -> None:
+    said = {
+        "id": ("Tidak boleh", "Tidak ditemukan", "Tidak ada yang dilakukan"),
+        "en": ("Not allowed", "Not found", "Nothing was done"),
+    }[language]
+    client = signed_in(an_account())
+    client.cookies["django_language"] = language
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies.update(client.cookies)
+    for words, answer, status in (
+        (said[0], client.get("/figures/"), 403),
+        (said[1], client.get("/no-such-page"), 404),
+        (said[2], strict.post("/shift/begin"), 403),
+    ):
+        page = answer.content.decode()
+        assert answer.status_code == status
+        assert f'<html lang="{language}">' in page
+        assert words in page
+
+
+def test_a_mistake_of_the_site_is_said_without_its_database() -> None:
+    with translation.override("id"):
+        page = server_error(RequestFactory().get("/")).content.decode()
+    assert "Kesalahan situs" in page
+    assert "<nav" not in page
