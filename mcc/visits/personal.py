@@ -311,7 +311,8 @@ def _source(label: str) -> Source:
 
 
 def _require(reference: str) -> None:
-    if not reference.strip() or len(reference) > REFERENCE_CHARS_MAX:
+    fits = len(reference) <= REFERENCE_CHARS_MAX and reference.isprintable()
+    if not reference.strip() or not fits:
         raise Refused(
             "wrong", _("Give the number of the request; it stays in the record: no name.")
         )

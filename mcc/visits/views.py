@@ -42,11 +42,12 @@ def visits(request: HttpRequest) -> HttpResponse:
     """The visits that this person may see, the newest first; `kelurahan` narrows them down."""
     user = person(request)
     rows, ward = visits_of(user), request.GET.get("kelurahan", "")
-    if ward:
+    known = kelurahan_of(user).order_by("name")
+    if ward in {one.code for one in known}:
         rows = rows.filter(kelurahan=ward)
     page = {
         "page": Paginator(rows, _A_PAGE).get_page(request.GET.get("page")),
-        "wards": kelurahan_of(user).order_by("name"),
+        "wards": known,
         "chosen": ward,
     }
     return render(request, "visits/visits.html", page)

@@ -217,11 +217,20 @@ def test_what_was_removed_does_not_come_back_from_a_telephone(photos: Path) -> N
         {"sure": ""},
         {"reference": " "},
         {"reference": "x" * 121},
+        {"reference": "PDP\x007"},
         {"hit": []},
         {"hit": ["visits.Visit:00000000-0000-4000-8000-000000000001", "people.User:1"]},
         {"name": "x", "phone": ""},
     ],
-    ids=["not sure", "no reference", "long reference", "nothing", "not found by it", "too short"],
+    ids=[
+        "not sure",
+        "no reference",
+        "long reference",
+        "no text",
+        "nothing",
+        "not found by it",
+        "too short",
+    ],
 )
 def test_without_all_that_is_asked_nothing_is_removed_and_what_was_typed_stays(
     fields: dict[str, Any],

@@ -208,6 +208,7 @@ def test_pictures_leave_the_disk_to_the_alarms(
         ({"visited_ms": 1_000_000_000_000}, "masa depan"),
         ({"name": "x" * 65}, "name"),
         ({"findings": "a\x00b"}, "findings"),
+        ({"findings": "\ud800"}, "truncated"),
         ({"kind": "palace"}, "kind"),
         ({"visit_id": "1"}, "visit_id"),
         ({"place": {"lat": -7.9, "lon": 112.6, "accuracy_m": 5, "consent": False}}, "consent"),
@@ -294,9 +295,10 @@ def test_an_officer_sees_own_visits_and_those_of_the_own_kelurahan_and_no_other(
     }
     assert list(theirs.values()) == [[200, 200], [200, 200], [404, 404]]
     assert seen_by(signed_in(joko), at_home["visit_id"]) == [404, 404]
-    listed = signed_in(wibowo).get("/visits/").content.decode()
-    assert helped["visit_id"] in listed
-    assert elsewhere["visit_id"] not in listed
+    for path in ("/visits/", f"/visits/?kelurahan={KASIN}", "/visits/?kelurahan=%00&page=x"):
+        listed = signed_in(wibowo).get(path).content.decode()
+        assert helped["visit_id"] in listed
+        assert elsewhere["visit_id"] not in listed
 
 
 @sqlite_only

@@ -81,9 +81,11 @@ export class Form {
 
   // The visit as the server wants it (mcc/visits/intake.py), without its key and author.
   visit() {
-    const value = (name) => this.form.elements[name].value.trim();
+    // Half an emoji, where a field was full, is no text for anybody.
+    const whole = (text) => text.trim().toWellFormed?.() ?? text.trim();
+    const value = (name) => whole(this.form.elements[name].value);
     const said = (name) => ({ yes: true, no: false })[value(name)] ?? null;
-    const tasks = [...this.tasks.children].map((row) => ({ text: row.querySelector("[name=task]").value.trim(), due: row.querySelector("[name=due]").value }));
+    const tasks = [...this.tasks.children].map((row) => ({ text: whole(row.querySelector("[name=task]").value), due: row.querySelector("[name=due]").value }));
     const post = value("post");
     return {
       kelurahan: value("kelurahan"),
