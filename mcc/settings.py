@@ -291,7 +291,7 @@ class AnevSettings(Table, frozen=True):
 class VisitSettings(Table, frozen=True):
     """[visits]: kelurahan and posts are listed that nobody has visited for `not_visited_days`.
 
-    After `keep_days` a visit loses what says whom it was about (`kentongan-mcc forget`).
+    After `keep_days` a visit loses what says whom it was about (`mcc.visits.personal`).
     """
 
     not_visited_days: Annotated[int, Meta(ge=1, le=366)] = 30

@@ -30,6 +30,7 @@ from mcc.people.models import Screen
 from mcc.people.shifts import MANNING, on_shift
 from mcc.people.watch import NAMES, Ages, FaultName, ScreenSeen, faults
 from mcc.settings import MccFile
+from mcc.visits.personal import forget
 from process.log import log
 from process.notify import Notifier
 
@@ -103,6 +104,7 @@ class Worker:
             desk.drop_targets(self._targets, now.wall_ms)
             desk.forget_settled()
             _clear_sessions()
+            self._start("visits", self._forget_visits, now.wall_ms)
             self._forget_at_s = now.mono_s + FORGET_EVERY_S
         self._beat(now)
         desk.set_faults(self._faults(now).items(), NAMES)
@@ -136,6 +138,18 @@ class Worker:
                 log("hook_not_told", level="warning", hook=parcel.hook.name)
         except Error as error:
             log("hook_not_noted", level="error", why=str(error).strip())
+        finally:
+            connections.close_all()
+
+    def _forget_visits(self, now_ms: int) -> None:
+        """On a thread of the pool: old visits lose whom they were about; again in an hour."""
+        try:
+            gone = forget(now_ms, self._settings.visits.keep_days)
+            if gone.total():
+                log("visits_forgotten", visits=gone["visits"], strays=gone["stray_files"])
+        # Nobody reads what a thread of the pool raises.
+        except Exception as error:  # noqa: BLE001
+            log("visits_not_forgotten", level="error", why=repr(error)[:200])
         finally:
             connections.close_all()
 

@@ -37,7 +37,8 @@ DIGITS_MIN = 6
 HITS_MAX = 100
 REFERENCE_CHARS_MAX = 120
 DAY_MS = 86_400_000
-_BATCH = 200
+# Whoever writes alarms waits for one of these.
+_BATCH = 50
 _STRAY_S = 86_400
 _SEPARATOR = r"[\s().\-/]*"
 _PERSONAL = ("name", "phone", "address", "findings")
@@ -348,12 +349,9 @@ def forget(now_ms: int, keep_days: int) -> Counter[str]:
     """
     before_ms = now_ms - keep_days * DAY_MS
     gone: Counter[str] = Counter()
-    while True:
+    while expired(before_ms).exists():
         with changes() as change:
-            rows = list(expired(before_ms)[:_BATCH])
-            if not rows:
-                break
-            done = blank(rows, change.at_ms)
+            done = blank(expired(before_ms)[:_BATCH], change.at_ms)
             write_down(
                 None, "visits_forgotten", change.at_ms, before_ms=before_ms, removed=dict(done)
             )

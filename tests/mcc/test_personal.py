@@ -19,9 +19,11 @@ from django.test import Client
 from mcc.cases.actions import Refused
 from mcc.cases.models import Entry
 from mcc.community.models import Drill, Participant
+from mcc.escalation.ladder import Now
+from mcc.escalation.worker import Worker
 from mcc.people.models import User
 from mcc.registers.models import Officer, Post
-from mcc.settings import DatabaseSettings
+from mcc.settings import DatabaseSettings, MccFile, MqttSettings, VisitSettings
 from mcc.visits import personal
 from mcc.visits.models import FollowUp, Visit
 from mcc.visits.personal import NOT_SEARCHED, SOURCES, Needle, expired, find, forget
@@ -393,9 +395,28 @@ def test_the_page_says_when_nobody_has_run_the_command(settings: Any) -> None:
     assert send(signed_in(officer), a_visit(officer)).status_code == 200
     Visit.objects.update(visited_ms=now_ms() - (days + 1) * DAY_MS)
     desk = signed_in(an_account("rini", "supervisor"))
-    assert "forget belum" in desk.get("/visits/person/").content.decode()
+    assert "escalate menghapusnya" in desk.get("/visits/person/").content.decode()
     forget(now_ms(), days)
-    assert "forget belum" not in desk.get("/visits/person/").content.decode()
+    assert "escalate menghapusnya" not in desk.get("/visits/person/").content.decode()
+
+
+@sqlite_only
+def test_the_escalation_forgets_each_hour() -> None:
+    old, _new = old_and_new(an_officer())
+    settings = MccFile(
+        mqtt=MqttSettings(url="mqtt://127.0.0.1"), visits=VisitSettings(keep_days=300)
+    )
+    worker, at_ms = Worker(settings), now_ms() + DAY_MS // 2
+
+    def named_after(mono_s: float) -> bool:
+        worker.look(Now(mono_s, at_ms))
+        worker.finish(30)
+        return bool(Visit.objects.get(pk=old).name)
+
+    assert not named_after(1_000.0)
+    Visit.objects.filter(pk=old).update(name="Bu Sumarni", removed_ms=None)
+    assert named_after(1_000.0 + 3_599)
+    assert not named_after(1_000.0 + 3_600)
 
 
 @sqlite_only
