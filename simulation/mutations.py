@@ -406,7 +406,10 @@ def believe_a_retained_presence(stack: contextlib.ExitStack) -> None:
     original = Gateway._presence
 
     def presence(self: Gateway, heard: Any, message: Any) -> None:
-        original(self, replace(heard, retained=False), message)
+        original(self, heard, message)
+        known = self._posts.get(message.post)
+        if known is not None and message.online and heard.retained:
+            self._alive(known, known.faults)
 
     _patch(stack, Gateway, "_presence", presence)
 
