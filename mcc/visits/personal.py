@@ -39,7 +39,9 @@ REFERENCE_CHARS_MAX = 120
 DAY_MS = 86_400_000
 # Whoever writes alarms waits for one of these.
 _BATCH = 50
-_STRAY_S = 86_400
+# So long a picture waits for a row that names it: its visit is just being kept, or somebody has
+# restored a wrong backup and will restore another.
+_STRAY_S = 7 * 86_400
 _SEPARATOR = r"[\s().\-/]*"
 _PERSONAL = ("name", "phone", "address", "findings")
 
@@ -376,7 +378,6 @@ def _sweep(now_ms: int) -> int:
     strays = [
         name
         for name in (f"visits/{one}" for one in files)
-        # One that has just been written waits for its row.
         if name not in named
         and now_ms / 1000 - default_storage.get_modified_time(name).timestamp() > _STRAY_S
     ]

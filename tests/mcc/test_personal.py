@@ -351,8 +351,8 @@ def test_after_the_set_days_a_visit_is_about_nobody_and_still_counted(photos: Pa
     old, new = old_and_new(an_officer())
     stray = photos / "visits" / "stray.jpg"
     stray.write_bytes(b"x")
-    day_before_s = time.time() - 2 * 86_400
-    os.utime(stray, (day_before_s, day_before_s))
+    week_before_s = time.time() - 8 * 86_400
+    os.utime(stray, (week_before_s, week_before_s))
     # Half a day after the three hundredth day of the first.
     at_ms = now_ms() + DAY_MS // 2
     assert expired(at_ms - 300 * DAY_MS).count() == 1
@@ -370,7 +370,9 @@ def test_after_the_set_days_a_visit_is_about_nobody_and_still_counted(photos: Pa
 @sqlite_only
 def test_a_picture_whose_visit_is_just_being_kept_is_no_stray(photos: Path) -> None:
     (photos / "visits").mkdir(parents=True)
-    (photos / "visits" / "new.jpg").write_bytes(b"x")
+    new = photos / "visits" / "new.jpg"
+    new.write_bytes(b"x")
+    os.utime(new, (time.time() - 6 * 86_400,) * 2)
     forget(now_ms(), 300)
     assert files_in(photos) == ["new.jpg"]
 
