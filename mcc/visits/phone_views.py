@@ -43,11 +43,10 @@ def phone(request: HttpRequest) -> HttpResponse:
     """The form and what is not sent yet."""
     user = person(request)
     own = user.officer.kelurahan if user.officer else None
-    wards = Kelurahan.objects.select_related("kecamatan").order_by("name")
     page = {
         "own": own,
         "is_officer": user.officer is not None,
-        "wards": wards,
+        "wards": Kelurahan.objects.order_by("name"),
         "kinds": Visit.Kind.choices,
         "purposes": Visit.Purpose.choices,
         "config": _config(user.pk, user.label),
@@ -62,7 +61,6 @@ def _config(user_id: int, name: str) -> dict[str, Any]:
         "user": name,
         "me": reverse("visits-me"),
         "send": reverse("visits-send"),
-        "sign_in": f"{reverse('people-sign-in')}?next={reverse('visits-phone')}",
         "queue_max": QUEUE_MAX,
         "side_pixels": PHOTO_SIDE_PIXELS_MAX,
         "file_bytes_max": FILE_BYTES_MAX,
