@@ -48,7 +48,9 @@ def city(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def ground(city: Ground) -> Iterator[Ground]:
-    """The city with nothing open in it that this test did not open."""
+    """The city with nothing open in it that this test did not open; its site serves."""
+    if not city.site_answers():
+        city.start_site()
     yield city
     city.forget_pages()
     city.end_alarms()

@@ -78,9 +78,10 @@ class Ground:
     def start_site(self) -> None:
         """Start the site and wait until it answers."""
         self.centre.start("serve")
-        until("the site serves", self._answers, timeout_s=30)
+        until("the site serves", self.site_answers, timeout_s=30)
 
-    def _answers(self) -> bool:
+    def site_answers(self) -> bool:
+        """Whether the site serves and reaches its database."""
         try:
             with urllib.request.urlopen(f"{self.address}/health", timeout=2) as answer:
                 return bool(answer.status == 200)
