@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -22,6 +23,9 @@ from mcc.people.address import client_address
 from mcc.people.gate import needs, person
 from mcc.visits import personal
 from mcc.visits.record import write_down
+
+# Rows of a page; what is ticked on one is carried to the next.
+HITS_MAX = 100
 
 
 @never_cache
@@ -36,7 +40,7 @@ def look(request: HttpRequest) -> HttpResponse:
     except Refused as error:
         messages.error(request, error.why)
         return _page(request)
-    count = len(found.hits) + found.left_out + sum(map(len, found.kept.values()))
+    count = len(found.hits) + sum(map(len, found.kept.values()))
     with changes() as change:
         address = client_address(request)
         write_down(person(request), "person_looked_for", change.at_ms, address, rows=count)
@@ -55,7 +59,7 @@ def remove(request: HttpRequest) -> HttpResponse:
         done = personal.remove(
             person(request),
             needle,
-            request.POST.getlist("hit"),
+            _chosen(request),
             reference=_reference(request),
             address=client_address(request),
         )
@@ -77,7 +81,7 @@ def export(request: HttpRequest) -> HttpResponse:
         made = personal.export(
             person(request),
             _needle(request),
-            request.POST.getlist("hit"),
+            _chosen(request),
             request.POST.getlist("kept"),
             reference=_reference(request),
             address=client_address(request),
@@ -98,6 +102,11 @@ def _reference(request: HttpRequest) -> str:
     return " ".join(request.POST.get("reference", "").split())
 
 
+def _chosen(request: HttpRequest) -> list[str]:
+    """What is ticked on the page, and in one field what was on others: fields are bounded."""
+    return request.POST.getlist("hit") + request.POST.get("elsewhere", "").split()
+
+
 def _again(request: HttpRequest) -> HttpResponse:
     """The page with what was typed and chosen, after a refusal."""
     try:
@@ -109,13 +118,21 @@ def _again(request: HttpRequest) -> HttpResponse:
 def _page(request: HttpRequest, found: personal.Found | None = None) -> HttpResponse:
     visits = settings.MCC.visits
     before_ms = time.time_ns() // 1_000_000 - visits.keep_days * personal.DAY_MS
+    hits = found.hits if found else []
+    here = Paginator(hits, HITS_MAX).get_page(request.POST.get("page"))
+    chosen = set(_chosen(request))
+    shown = {one.choice for one in here}
+    elsewhere = [one.choice for one in hits if one.choice in chosen - shown]
     page: dict[str, Any] = {
         "found": found,
+        "hits": here,
+        "elsewhere": " ".join(elsewhere),
+        "elsewhere_count": len(elsewhere),
         "kept": _kept(found),
         "name": request.POST.get("name", ""),
         "phone": request.POST.get("phone", ""),
         "reference": request.POST.get("reference", ""),
-        "chosen": request.POST.getlist("hit"),
+        "chosen": chosen,
         "chosen_kept": request.POST.getlist("kept"),
         "not_covered": personal.NOT_COVERED,
         "keep_days": visits.keep_days,

@@ -33,8 +33,6 @@ from mcc.visits.record import write_down
 
 NAME_CHARS_MIN = 3
 DIGITS_MIN = 6
-# Of what can be removed, listed and done at once; the rest comes up when these are gone.
-HITS_MAX = 100
 REFERENCE_CHARS_MAX = 120
 DAY_MS = 86_400_000
 # Whoever writes alarms waits for one of these.
@@ -223,19 +221,16 @@ class Found:
     """What can be removed, row by row; what is kept, by its source."""
 
     hits: list[Hit] = field(default_factory=list)
-    left_out: int = 0
     kept: dict[Source, list[Hit]] = field(default_factory=dict)
 
 
 def find(needle: Needle) -> Found:
     """Everything in this database that names the person. It reads every table of `SOURCES`."""
-    found = Found()
-    hits = list(_removable(needle).values())
+    found = Found(list(_removable(needle).values()))
     for source in SOURCES:
         rows = [] if source.kept is None else list(_rows(source, needle))
         if rows:
             found.kept[source] = rows
-    found.hits, found.left_out = hits[:HITS_MAX], max(0, len(hits) - HITS_MAX)
     return found
 
 
@@ -400,6 +395,8 @@ def export(
 ) -> bytes:
     """A ZIP file of the chosen rows and of the chosen kept tables: `person.json` and the pictures.
 
+    `not_chosen` in it: how many rows that can be removed name the person and are not in the file.
+
     Raises:
         Refused: no reference, or nothing was chosen.
     """
@@ -422,6 +419,7 @@ def export(
         "reference": reference,
         "visits": [_whole(one) for one in visits],
         "rows": [{"table": one.label, "key": one.key, **one.texts} for one in others],
+        "not_chosen": len(found.hits) - len(hits),
         "not_covered": str(NOT_COVERED),
     }
     out = io.BytesIO()

@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import json
 import os
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -24,7 +25,7 @@ from mcc.escalation.worker import Worker
 from mcc.people.models import User
 from mcc.registers.models import Officer, Post
 from mcc.settings import DatabaseSettings, MccFile, MqttSettings, VisitSettings
-from mcc.visits import personal
+from mcc.visits import person_views, personal
 from mcc.visits.models import FollowUp, Visit
 from mcc.visits.personal import NOT_SEARCHED, SOURCES, Needle, expired, find, forget
 from tests.mcc.centre import Centre
@@ -95,7 +96,7 @@ def a_person_everywhere() -> dict[str, Any]:
 def choices(client: Client) -> list[str]:
     page = client.post("/visits/person/", SEARCH)
     assert page.status_code == 200
-    return [one.choice for one in page.context["found"].hits]
+    return [one.choice for one in page.context["hits"]]
 
 
 # --- finding ------------------------------------------------------------------------------------
@@ -259,20 +260,43 @@ def test_only_a_supervisor_looks_for_people() -> None:
     assert officer.post("/visits/person/", SEARCH).status_code == 403
 
 
-@sqlite_only
-def test_more_than_a_page_of_hits_comes_up_when_the_first_are_gone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(personal, "HITS_MAX", 2)
+def three_on_pages_of_two(monkeypatch: pytest.MonkeyPatch) -> Client:
+    monkeypatch.setattr(person_views, "HITS_MAX", 2)
     officer = an_officer()
     for _ in range(3):
         assert send(signed_in(officer), a_visit(officer)).status_code == 200
-    desk = signed_in(an_account("rini", "supervisor"))
+    return signed_in(an_account("rini", "supervisor"))
+
+
+def ticked_on_the_first_and_then_on_the_next_page(desk: Client) -> dict[str, Any]:
+    """What the form of the second page says when all of the first was ticked."""
     first = choices(desk)
     assert len(first) == 2
-    assert "2 + 1" in desk.post("/visits/person/", SEARCH).content.decode()
-    desk.post("/visits/person/remove", REQUEST | {"hit": first, "sure": "yes"})
-    assert len(choices(desk)) == 1
+    page = desk.post("/visits/person/", REQUEST | {"hit": first, "page": "2"})
+    shown = page.content.decode()
+    assert "(3)" in shown
+    assert "Dicentang di halaman lain: 2" in shown
+    [last] = [one.choice for one in page.context["hits"]]
+    assert last not in first
+    [elsewhere] = re.findall(r'name="elsewhere" value="([^"]*)"', shown)
+    assert elsewhere.split() == first
+    return REQUEST | {"hit": [last], "elsewhere": elsewhere, "page": "2"}
+
+
+@sqlite_only
+def test_what_is_ticked_on_one_page_of_hits_is_removed_from_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = three_on_pages_of_two(monkeypatch)
+    ticked = ticked_on_the_first_and_then_on_the_next_page(desk)
+    # Back on the first they are ticked, and one that is no longer ticked stays.
+    back = desk.post("/visits/person/", ticked | {"page": "1"})
+    assert back.content.decode().count(" checked>") == 2
+    stays, goes = [one.choice for one in back.context["hits"]]
+    elsewhere = back.context["elsewhere"]
+    asked = REQUEST | {"hit": [goes], "elsewhere": elsewhere, "sure": "yes"}
+    assert desk.post("/visits/person/remove", asked).status_code == 200
+    assert choices(desk) == [stays]
 
 
 # --- export -------------------------------------------------------------------------------------
@@ -317,6 +341,20 @@ def test_an_export_has_everything_that_was_chosen_with_the_pictures() -> None:
     [line] = Entry.objects.filter(action="person_exported")
     assert line.detail["rows"]["visits.Visit"] == 3
     assert Visit.objects.filter(name="Bu Sumarni").exists()
+
+
+@sqlite_only
+def test_an_export_reaches_every_page_of_hits_and_says_what_is_not_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = three_on_pages_of_two(monkeypatch)
+    ticked = ticked_on_the_first_and_then_on_the_next_page(desk)
+    for fields, counts in ((ticked, (3, 0)), (ticked | {"elsewhere": ""}, (1, 2))):
+        answer = desk.post("/visits/person/export", fields)
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            person = json.loads(archive.read("person.json"))
+        assert (len(person["visits"]), person["not_chosen"]) == counts
+    assert Visit.objects.filter(name="Bu Sumarni").count() == 3
 
 
 @sqlite_only
