@@ -10,6 +10,7 @@ import datetime as dt
 import errno
 import hashlib
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from msgspec import Meta
 
 from mcc.cases.actions import Refused
@@ -96,6 +98,20 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SENT = msgspec.json.Decoder(Sent)
+# As the form calls what an officer can change.
+_LABELS = {
+    "kelurahan": gettext_lazy("Kelurahan"),
+    "visited_ms": gettext_lazy("When"),
+    "kind": gettext_lazy("Whom"),
+    "purpose": gettext_lazy("Purpose"),
+    "name": gettext_lazy("Name of the visited"),
+    "phone": gettext_lazy("Telephone"),
+    "address": gettext_lazy("Address"),
+    "findings": gettext_lazy("Findings"),
+    "place": gettext_lazy("Place"),
+    "check": gettext_lazy("Check of the guard post"),
+    "follow_ups": gettext_lazy("Follow-ups"),
+}
 
 
 def receive(
@@ -150,7 +166,16 @@ def _read(raw: bytes) -> Sent:
     try:
         return _SENT.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Refused("wrong", _("The visit cannot be read: %(why)s") % {"why": error}) from None
+        raise Refused("wrong", _why(error)) from None
+
+
+def _why(error: Exception) -> str:
+    """What an officer can do about it: the library's own words are for programmers, and English."""
+    at = re.search(r"at `\$\.(\w+)", str(error))
+    label = _LABELS.get(at[1]) if at else None
+    if label is None:
+        return _("The server cannot read this visit: change it and keep it again.")
+    return _("%(field)s: the server cannot take what stands there. Change it.") % {"field": label}
 
 
 def _digest(raw: bytes, *pictures: IO[bytes] | None) -> str:
@@ -183,6 +208,11 @@ def _check(sent: Sent) -> None:
     if not Kelurahan.objects.filter(pk=sent.kelurahan).exists():
         raise Refused("wrong", _("There is no such kelurahan."))
     if sent.check is not None:
+        # One in which nothing was looked at would hide what an earlier one saw.
+        if (sent.check.pressed, sent.check.lamp, sent.check.poster) == (None, None, None):
+            raise Refused(
+                "wrong", _("Say what you saw at the guard post, or choose that none was checked.")
+            )
         post = Post.objects.filter(pk=sent.check.post).first()
         if post is None or post.kelurahan_id not in (None, sent.kelurahan):
             raise Refused("wrong", _("This post is not in the register of that kelurahan."))

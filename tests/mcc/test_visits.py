@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import uuid
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from mcc.cases.models import Entry
 from mcc.registers.models import Officer
 from mcc.visits import intake
+from mcc.visits.checks import latest_checks
 from mcc.visits.models import FollowUp, Visit
 from tests.mcc.people_rig import an_account, signed_in
 from tests.mcc.rig import POST
@@ -206,16 +208,16 @@ def test_pictures_leave_the_disk_to_the_alarms(
         ({"kelurahan": "35.73.99.9999"}, "Kelurahan"),
         ({"visited_ms": 4_000_000_000_000}, "masa depan"),
         ({"visited_ms": 1_000_000_000_000}, "masa depan"),
-        ({"name": "x" * 65}, "name"),
-        ({"findings": "a\x00b"}, "findings"),
-        ({"findings": "\ud800"}, "truncated"),
-        ({"kind": "palace"}, "kind"),
-        ({"visit_id": "1"}, "visit_id"),
-        ({"place": {"lat": -7.9, "lon": 112.6, "accuracy_m": 5, "consent": False}}, "consent"),
-        ({"place": {"lat": 97.9, "lon": 112.6, "accuracy_m": 5, "consent": True}}, "lat"),
-        ({"check": {"post": "nowhere"}}, "Pos ini"),
-        ({"follow_ups": [{"text": "x", "due": "soon"}]}, "due"),
-        ({"follow_ups": [{"text": "x", "due": "2026-12-01"}] * 11}, "follow_ups"),
+        ({"name": "x" * 65}, "Nama yang dikunjungi: "),
+        ({"findings": "a\x00b"}, "Temuan: "),
+        ({"findings": "\ud800"}, "tidak dapat membaca"),
+        ({"kind": "palace"}, "Siapa: "),
+        ({"visit_id": "1"}, "tidak dapat membaca"),
+        ({"place": {"lat": -7.9, "lon": 112.6, "accuracy_m": 5, "consent": False}}, "Tempat: "),
+        ({"place": {"lat": 97.9, "lon": 112.6, "accuracy_m": 5, "consent": True}}, "Tempat: "),
+        ({"check": {"post": "nowhere", "lamp": True}}, "Pos ini"),
+        ({"follow_ups": [{"text": "x", "due": "soon"}]}, "Tindak lanjut: "),
+        ({"follow_ups": [{"text": "x", "due": "2026-12-01"}] * 11}, "Tindak lanjut: "),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words_and_nothing_is_kept(
@@ -225,7 +227,24 @@ def test_what_does_not_fit_is_refused_in_words_and_nothing_is_kept(
     answer = send(signed_in(officer), a_visit(officer, **fields))
     assert (answer.status_code, answer.json()["code"]) == (400, "wrong")
     assert why in answer.json()["why"]
+    # Of the library that reads it: English, and for programmers.
+    assert not {"Expected", "Invalid", "JSON", "`"} & set(
+        re.findall(r"`|\w+", answer.json()["why"])
+    )
     assert not Visit.objects.exists()
+
+
+@sqlite_only
+def test_a_check_in_which_nothing_was_looked_at_is_refused_and_hides_no_earlier_one() -> None:
+    registered()
+    officer = an_officer()
+    browser = signed_in(officer)
+    dark = a_visit(officer, days_ago=1, check={"post": POST, "lamp": False})
+    assert send(browser, dark).status_code == 200
+    answer = send(browser, a_visit(officer, check={"post": POST}))
+    assert (answer.status_code, answer.json()["code"]) == (400, "wrong")
+    assert "Isi apa yang Anda lihat" in answer.json()["why"]
+    assert latest_checks()[POST].lamp is False
 
 
 @sqlite_only
