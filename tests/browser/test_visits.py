@@ -30,6 +30,26 @@ FILL = """async (most) => {
   await new Promise((done) => { all.oncomplete = done; });
 }"""
 
+# From now on a photo is made small only when `release()` says so.
+SLOW_PHOTOS = """() => {
+  const real = createImageBitmap;
+  window.createImageBitmap = async (...all) => {
+    await new Promise((done) => { window.release = done; });
+    return real(...all);
+  };
+}"""
+# What was half entered, with a signature that is none.
+BROKEN_DRAFT = """async () => {
+  const { user_id } = JSON.parse(document.getElementById("config").textContent);
+  const asked = indexedDB.open("kentongan-visits", 1);
+  await new Promise((done) => { asked.onsuccess = done; });
+  const all = asked.result.transaction("drafts", "readwrite");
+  const fields = [["name", "Bu Tini"]];
+  const draft = { fields, photo: null, signature: new Blob(["none"]), place: null, replaces: null };
+  all.objectStore("drafts").put(draft, `draft/${user_id}`);
+  await new Promise((done) => { all.oncomplete = done; });
+}"""
+
 
 @contextmanager
 def a_telephone_with_a_memory(ground: Ground, profile: Path) -> Iterator[Page]:
@@ -78,6 +98,28 @@ def sign_in(ground: Ground, context: BrowserContext, account: str) -> None:
     )
 
 
+def handed_to(ground: Ground, page: Page, account: str) -> Page:
+    """The same telephone, after another officer has signed in on it."""
+    page.context.clear_cookies()
+    sign_in(ground, page.context, account)
+    return opened(ground, page)
+
+
+@contextmanager
+def the_page_of_the_officer_before(ground: Ground, page: Page) -> Iterator[None]:
+    """Hadi has signed in on Wibowo's telephone; the server is so slow that his page is shown."""
+    page.context.clear_cookies()
+    sign_in(ground, page.context, "hadi")
+    ground.centre.freeze("serve")
+    try:
+        page.goto(f"{ground.address}/visits/phone/", wait_until="commit")
+        page.wait_for_selector("html[data-ready]")
+        expect(page.locator("footer")).to_contain_text("Wibowo")
+        yield
+    finally:
+        ground.centre.thaw("serve")
+
+
 def opened(ground: Ground, page: Page) -> Page:
     page.goto(f"{ground.address}/visits/phone/")
     page.wait_for_selector("html[data-ready][data-kept]")
@@ -101,7 +143,7 @@ def keep(page: Page, name: str, photo: bytes | None = None) -> None:
     if photo is not None:
         choose(page, photo)
         expect(page.locator("#preview")).to_be_visible()
-    page.click("#visit > button")
+    page.click("#keep")
     expect(page.locator("#kept")).not_to_be_empty()
 
 
@@ -246,7 +288,7 @@ def test_what_the_server_refuses_stays_and_can_be_changed(ground: Ground) -> Non
     page.locator("#queue button").first.click()
     assert page.input_value("[name=name]") == "Bu Rahayu"
     page.fill("[name=visited]", time.strftime("%Y-%m-%dT%H:%M"))
-    page.click("#visit > button")
+    page.click("#keep")
     expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
     assert [name for name, _ in kept_by(ground)[before:]] == ["Bu Rahayu"]
 
@@ -257,9 +299,124 @@ def test_at_the_bound_of_the_queue_the_visit_stays_in_the_form(ground: Ground) -
     most = json.loads(page.locator("#config").text_content() or "")["queue_max"]
     page.evaluate(FILL, most)
     page.fill("[name=name]", "Satu terlalu banyak")
-    page.click("#visit > button")
+    page.click("#keep")
     expect(page.locator("#wrong")).to_contain_text(str(most))
     assert page.input_value("[name=name]") == "Satu terlalu banyak"
+
+
+def test_a_photo_that_is_still_being_made_small_goes_with_its_own_visit(ground: Ground) -> None:
+    before = len(kept_by(ground))
+    page = a_telephone(ground)
+    page.evaluate(SLOW_PHOTOS)
+    page.fill("[name=name]", "Bu Pertama")
+    choose(page, a_photo((300, 200)).getvalue())
+    page.click("#keep")
+    page.evaluate("release()")
+    expect(page.locator("#kept")).not_to_be_empty()
+    expect(page.locator("#preview")).to_be_hidden()
+    keep(page, "Bu Kedua")
+    expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
+    arrived = [(name, bool(photo)) for name, photo in kept_by(ground)[before:]]
+    assert arrived == [("Bu Pertama", True), ("Bu Kedua", False)]
+
+
+def test_a_visit_is_not_kept_without_the_photo_that_turns_out_to_be_none(ground: Ground) -> None:
+    page = a_telephone(ground)
+    page.evaluate(SLOW_PHOTOS)
+    page.fill("[name=name]", "Bu Pertama")
+    choose(page, b"this is no photo")
+    page.click("#keep")
+    page.evaluate("release()")
+    expect(page.locator("#wrong")).to_contain_text("bukan foto")
+    expect(page.locator("#kept")).to_be_empty()
+    expect(page.locator("#queue > li")).to_have_count(0)
+    assert page.input_value("[name=name]") == "Bu Pertama"
+
+
+def test_what_was_refused_is_changed_or_thrown_away_only_by_whose_it_is(ground: Ground) -> None:
+    page = a_telephone(ground)
+    page.fill("[name=visited]", "2049-01-01T10:00")
+    keep(page, "Bu Rahayu")
+    expect(page.locator("#queue button")).to_have_count(2)
+    handed_to(ground, page, "hadi")
+    expect(page.locator("#queue > li")).to_contain_text("Wibowo")
+    expect(page.locator("#queue .wrong")).to_contain_text("masa depan")
+    expect(page.locator("#queue button")).to_have_count(0)
+    handed_to(ground, page, "wibowo")
+    expect(page.locator("#queue button")).to_have_count(2)
+
+
+def test_what_is_half_entered_is_there_again_only_for_who_entered_it(ground: Ground) -> None:
+    page = a_telephone(ground)
+    for account, name in (("wibowo", "Bu Tini"), ("hadi", "Pak Karto")):
+        handed_to(ground, page, account)
+        assert page.input_value("[name=name]") == ""
+        page.fill("[name=name]", name)
+        page.wait_for_timeout(700)  # the draft is written 400 ms after the last key
+    handed_to(ground, page, "wibowo")
+    assert page.input_value("[name=name]") == "Bu Tini"
+    keep(page, "Bu Tini")
+    handed_to(ground, page, "hadi")
+    assert page.input_value("[name=name]") == "Pak Karto"
+
+
+def test_the_page_of_the_officer_before_keeps_nothing_for_the_next(ground: Ground) -> None:
+    page = a_telephone(ground)
+    with the_page_of_the_officer_before(ground, page):
+        page.fill("[name=name]", "Pak Karto")
+        page.click("#keep")
+    expect(page.locator("#anothers")).to_contain_text("Hadi")
+    expect(page.locator("#wrong")).to_contain_text("Hadi")
+    expect(page.locator("#keep")).to_be_disabled()
+    expect(page.locator("#queue > li")).to_have_count(0)
+    # It is still there to be copied, and in nobody's draft.
+    assert page.input_value("[name=name]") == "Pak Karto"
+    page.wait_for_timeout(700)
+    page.click("#anothers a")
+    expect(page.locator("footer")).to_contain_text("Hadi")
+    expect(page.locator("#anothers")).to_be_hidden()
+    handed_to(ground, page, "wibowo")
+    assert page.input_value("[name=name]") == ""
+
+
+def test_the_page_of_the_officer_before_is_loaded_anew_when_nothing_was_entered(
+    ground: Ground,
+) -> None:
+    page = a_telephone(ground)
+    with the_page_of_the_officer_before(ground, page):
+        pass
+    expect(page.locator("footer")).to_contain_text("Hadi")
+    expect(page.locator("#anothers")).to_be_hidden()
+    expect(page.locator("#keep")).to_be_enabled()
+
+
+def test_a_draft_that_cannot_be_read_whole_stops_nothing(ground: Ground) -> None:
+    before = len(kept_by(ground))
+    page = a_telephone(ground)
+    page.route("**/visits/send", lambda route: route.abort())
+    keep(page, "Pak Slamet")
+    expect(page.locator("#network")).to_contain_text("jaringan")
+    page.evaluate(BROKEN_DRAFT)
+    page.unroute("**/visits/send")
+    opened(ground, page)
+    expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
+    expect(page.locator("#wrong")).to_contain_text("tidak dapat membaca")
+    assert page.input_value("[name=name]") == "Bu Tini"
+    assert [name for name, _ in kept_by(ground)[before:]] == ["Pak Slamet"]
+
+
+def test_a_check_in_which_nothing_was_looked_at_stays_in_the_form(ground: Ground) -> None:
+    page = a_telephone(ground)
+    page.fill("[name=name]", "Pos RW 05")
+    page.select_option("[name=post]", label="Pos Dinoyo RW 05")
+    page.click("#keep")
+    expect(page.locator("#wrong")).to_contain_text("Isi apa yang Anda lihat")
+    expect(page.locator("#queue > li")).to_have_count(0)
+    assert page.input_value("[name=name]") == "Pos RW 05"
+    page.select_option("[name=lamp]", "no")
+    page.click("#keep")
+    expect(page.locator("#kept")).not_to_be_empty()
+    expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
 
 
 def test_a_visit_that_is_thrown_away_is_asked_about_and_gone(ground: Ground) -> None:

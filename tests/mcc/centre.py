@@ -88,6 +88,14 @@ class Centre:
         """Whether it lives."""
         return self._processes[command].poll() is None
 
+    def freeze(self, command: str = "ingest") -> None:
+        """SIGSTOP."""
+        self._processes[command].send_signal(signal.SIGSTOP)
+
+    def thaw(self, command: str = "ingest") -> None:
+        """SIGCONT."""
+        self._processes[command].send_signal(signal.SIGCONT)
+
     def kill(self, command: str = "ingest") -> None:
         """`kill -9`."""
         process = self._processes.pop(command)

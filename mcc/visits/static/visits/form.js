@@ -1,5 +1,5 @@
 // The form of a visit: its fields, photo, signature, place and follow-ups, into a visit and back.
-import { Signature, shrunk } from "./picture.js";
+import { Signature, Unusable, shrunk } from "./picture.js";
 
 const WEEK_DAYS = 7;
 const PLACE_WAIT_MS = 30_000;
@@ -12,6 +12,10 @@ export class Form {
     this.on = { onChange, onWrong };
     this.photo = null;
     this.place = null;
+    // What is still being made small, and the place that is still looked for: null when no longer
+    // wanted, so that neither comes into the form of the next visit.
+    this.shrinking = null;
+    this.placing = null;
     this.signature = new Signature(form.querySelector("#signature"), onChange);
     this.preview = form.querySelector("#preview");
     this.tasks = form.querySelector("#tasks");
@@ -46,10 +50,16 @@ export class Form {
     this.form.elements.visited.value = local(Date.now());
     this.tasks.replaceChildren();
     this.signature.clear();
+    this.shrinking = this.placing = null;
     this.showPhoto(null);
     this.place = null;
     this.sayPlace("");
     this.showPosts();
+  }
+
+  // When the photo that was chosen is in the form. Throws Unusable, in words, when it cannot be.
+  async settled() {
+    while (this.shrinking) await this.shrinking;
   }
 
   // What was entered, to be put back as it was.
@@ -73,13 +83,15 @@ export class Form {
     this.showPosts();
     single.filter(([name]) => name === "post").forEach(set);
     this.showPhoto(photo);
-    await this.signature.put(signature);
     this.place = place ?? null;
     if (this.place) this.sayPlace(this.placeWords());
     this.isBegun = true;
+    // The last: a picture may be what the browser cannot read any more.
+    await this.signature.put(signature);
   }
 
-  // The visit as the server wants it (mcc/visits/intake.py), without its key and author.
+  // The visit as the server wants it (mcc/visits/intake.py), without its key and author. Throws
+  // Unusable, in words, when something is missing.
   visit() {
     // Half an emoji, where a field was full, is no text for anybody.
     const whole = (text) => text.trim().toWellFormed?.() ?? text.trim();
@@ -87,6 +99,8 @@ export class Form {
     const said = (name) => ({ yes: true, no: false })[value(name)] ?? null;
     const tasks = [...this.tasks.children].map((row) => ({ text: whole(row.querySelector("[name=task]").value), due: row.querySelector("[name=due]").value }));
     const post = value("post");
+    const seen = { pressed: said("pressed"), lamp: said("lamp"), poster: said("poster") };
+    if (post && Object.values(seen).every((one) => one === null)) throw new Unusable(gettext("Say what you saw at the guard post, or choose that none was checked."));
     return {
       kelurahan: value("kelurahan"),
       visited_ms: new Date(value("visited")).getTime(),
@@ -97,7 +111,7 @@ export class Form {
       address: value("address"),
       findings: value("findings"),
       place: this.form.elements.consent.checked && this.place ? { ...this.place, consent: true } : null,
-      check: post ? { post, pressed: said("pressed"), lamp: said("lamp"), poster: said("poster") } : null,
+      check: post ? { post, ...seen } : null,
       follow_ups: tasks.filter((one) => one.text),
     };
   }
@@ -126,12 +140,19 @@ export class Form {
     const [file] = this.form.elements.photo.files;
     this.form.elements.photo.value = "";
     if (!file) return;
+    const shrinking = shrunk(file, this.config.side_pixels, this.config.file_bytes_max);
+    this.shrinking = shrinking;
     try {
-      this.showPhoto(await shrunk(file, this.config.side_pixels, this.config.file_bytes_max));
+      const photo = await shrinking;
+      // Another one was chosen meanwhile, or it is another visit's form by now.
+      if (this.shrinking !== shrinking) return;
+      this.showPhoto(photo);
       this.on.onWrong("");
       this.on.onChange();
     } catch (error) {
-      this.on.onWrong(error.message);
+      if (this.shrinking === shrinking) this.on.onWrong(error.message);
+    } finally {
+      if (this.shrinking === shrinking) this.shrinking = null;
     }
   }
 
@@ -144,17 +165,19 @@ export class Form {
   }
 
   takePlace() {
-    this.place = null;
+    this.place = this.placing = null;
     this.sayPlace("");
     if (!this.form.elements.consent.checked) return;
+    const placing = {};
+    this.placing = placing;
     this.sayPlace(gettext("Looking for the place …"));
     const found = ({ coords }) => {
-      if (!this.form.elements.consent.checked) return;
+      if (this.placing !== placing) return;
       this.place = { lat: coords.latitude, lon: coords.longitude, accuracy_m: coords.accuracy };
       this.sayPlace(this.placeWords());
       this.on.onChange();
     };
-    const failed = () => this.sayPlace(gettext("The place is not known; the visit is kept without it."));
+    const failed = () => this.placing === placing && this.sayPlace(gettext("The place is not known; the visit is kept without it."));
     if (navigator.geolocation) navigator.geolocation.getCurrentPosition(found, failed, { enableHighAccuracy: true, timeout: PLACE_WAIT_MS });
     else failed();
   }

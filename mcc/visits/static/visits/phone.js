@@ -2,6 +2,7 @@
 // and its officer is signed in. A visit leaves the queue when the server says that it is on its disk,
 // and never before; sent twice it is kept once, by its key.
 import { Form } from "./form.js";
+import { Unusable } from "./picture.js";
 import { Queue, QueueFull } from "./queue.js";
 
 const AGAIN_MS = 20_000;
@@ -11,13 +12,19 @@ const DRAFT_MS = 400;
 
 const config = JSON.parse(document.getElementById("config").textContent);
 const element = (id) => document.getElementById(id);
-const queue = new Queue(config.queue_max);
+const queue = new Queue(config.queue_max, config.user_id);
 const form = new Form(element("visit"), config, { onChange: keepDraftSoon, onWrong: sayWrong });
 let keeping = false;
 let replaces = null;
 let drafting = 0;
 // Counts up with each visit that is being kept: a draft of before is not one of after.
 let generation = 0;
+// Who is signed in as far as the server has said, and while it is asked, a promise. A slow network
+// shows the page that was kept last, which may be that of the officer before.
+let signedIn = null;
+let asking = null;
+// Whether something was entered since this page was loaded.
+let isTouched = false;
 
 // --- the form -----------------------------------------------------------------------------------
 
@@ -30,8 +37,9 @@ element("visit").addEventListener("submit", async (event) => {
     await keep();
     sayWrong("");
   } catch (error) {
-    const full = interpolate(gettext("%s visits wait already: this one stays in the form until some are sent."), [config.queue_max]);
-    sayWrong(error instanceof QueueFull ? full : interpolate(gettext("This telephone cannot keep the visit; it stays in the form. (%s)"), [error?.name ?? error]));
+    if (error instanceof Unusable) sayWrong(error.message);
+    else if (error instanceof QueueFull) sayWrong(interpolate(gettext("%s visits wait already: this one stays in the form until some are sent."), [config.queue_max]));
+    else sayWrong(interpolate(gettext("This telephone cannot keep the visit; it stays in the form. (%s)"), [error?.name ?? error]));
     keepDraftSoon();
   } finally {
     keeping = false;
@@ -39,10 +47,14 @@ element("visit").addEventListener("submit", async (event) => {
 });
 
 async function keep() {
-  generation += 1;
+  // The photo that was just chosen belongs to this visit, and the visit to whoever is signed in.
+  await asking;
+  await form.settled();
+  if (isAnothers()) throw new Unusable(anothers());
   const { photo, signature, ...entered } = await form.kept();
   const visit_id = crypto.randomUUID();
   const visit = { visit_id, user_id: config.user_id, ...form.visit() };
+  generation += 1;
   // What is sent is this very text, however often.
   const item = { visit_id, user_id: config.user_id, user: config.user, added_ms: Date.now(), body: JSON.stringify(visit), entered, photo, signature, refused: null };
   await queue.add(item, replaces);
@@ -55,12 +67,15 @@ async function keep() {
 }
 
 function keepDraftSoon() {
+  isTouched = true;
   element("kept").textContent = "";
   clearTimeout(drafting);
   // Taking a photo may make the telephone close this page: what was entered is there again.
   const begun = generation;
   drafting = setTimeout(async () => {
     try {
+      await asking;
+      if (isAnothers()) return;
       const draft = { ...(await form.kept()), replaces };
       if (begun === generation) await queue.keepDraft(draft);
     } catch (error) {
@@ -100,6 +115,8 @@ function line(item) {
     why.className = "wrong";
     why.textContent = `${gettext("The server does not take it:")} ${item.refused.why}`;
     row.append(why);
+    // It is for whoever wrote it down to say what becomes of it.
+    if (item.user_id !== config.user_id || isAnothers()) return row;
     // Under this key the server has another visit: changing this one would make a second of it.
     if (item.refused.code !== "already") row.append(button(gettext("Change it"), () => change(item)));
     row.append(button(gettext("Throw it away"), () => throwAway(item)));
@@ -118,12 +135,24 @@ function button(text, onClick) {
 
 async function change(item) {
   if (form.isBegun && !confirm(gettext("What stands in the form is not kept yet. Put this visit in its place?"))) return;
-  await form.put({ ...item.entered, photo: item.photo, signature: item.signature });
-  replaces = item.visit_id;
+  const isWhole = await putBack({ ...item.entered, photo: item.photo, signature: item.signature });
+  // What could not be read again goes on waiting as it is.
+  replaces = isWhole ? item.visit_id : null;
+  if (isWhole) sayWrong(item.refused.why);
   keepDraftSoon();
-  sayWrong(item.refused.why);
   element("visit").scrollIntoView();
   element("visit").elements.kelurahan.focus();
+}
+
+// Whether all of it stands in the form; else it says so, and as much as can be read stands there.
+async function putBack(entered) {
+  try {
+    await form.put(entered);
+    return true;
+  } catch (error) {
+    sayWrong(interpolate(gettext("This telephone cannot read all of what was entered: look whether something is missing. (%s)"), [error?.name ?? error]));
+    return false;
+  }
 }
 
 async function throwAway(item) {
@@ -178,7 +207,38 @@ async function me() {
   const { status, said } = await ask(config.me, ASK_MS);
   if (status === 403) throw new SignIn();
   if (status !== 200 || !said?.csrf) throw new Away();
+  if (signedIn?.user_id !== said.user_id) {
+    signedIn = said;
+    await sayWhose();
+  }
   return said;
+}
+
+// Asks who is signed in, also when nothing waits. Without a network it is whose page this is.
+function lookWho() {
+  const asked = me().catch((error) => {
+    if (!(error instanceof SignIn || error instanceof Away)) throw error;
+  });
+  asking = asked;
+  return asked;
+}
+
+function isAnothers() {
+  return signedIn !== null && signedIn.user_id !== config.user_id;
+}
+
+function anothers() {
+  return interpolate(gettext("%s has signed in, and this page is still that of %s: nothing is kept here. Load it anew."), [signedIn.user, config.user]);
+}
+
+async function sayWhose() {
+  element("anothers").hidden = !isAnothers();
+  element("keep").disabled = isAnothers();
+  if (isAnothers()) element("anothers").firstElementChild.textContent = anothers();
+  await show();
+  // What somebody has begun to write is theirs to copy; and what is slow once more is not loaded for ever.
+  const isReloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
+  if (isAnothers() && !isTouched && !isReloaded) location.reload();
 }
 
 // "" when the server has it or refuses it for good; else why it is tried again.
@@ -219,18 +279,15 @@ if ("serviceWorker" in navigator) {
   });
 }
 const draft = await queue.draft();
-if (draft) {
-  await form.put(draft);
-  replaces = draft.replaces;
-}
+if (draft && (await putBack(draft))) replaces = draft.replaces;
 await show();
 document.documentElement.dataset.ready = "yes";
-window.addEventListener("online", sendAll);
+window.addEventListener("online", () => Promise.all([lookWho(), sendAll()]));
 document.addEventListener("visibilitychange", async () => {
   if (document.visibilityState !== "visible") return;
   // Another page of this browser may have kept or sent something.
   await show();
-  await sendAll();
+  await Promise.all([lookWho(), sendAll()]);
 });
-setInterval(sendAll, AGAIN_MS);
-await sendAll();
+setInterval(() => Promise.all([signedIn ? null : lookWho(), sendAll()]), AGAIN_MS);
+await Promise.all([lookWho(), sendAll()]);

@@ -1,13 +1,14 @@
 // What is written down and not sent yet: in the browser's database, synced to the disk, until the
 // server says that it is on its own. Bounded; at the bound the form is told so and keeps its content.
 const NAME = "kentongan-visits";
-const DRAFT = "draft";
 
 export class QueueFull extends Error {}
 
 export class Queue {
-  constructor(most) {
+  // `user_id`: whose draft it is; what waits is everybody's who uses this telephone.
+  constructor(most, user_id) {
     this.most = most;
+    this.draftKey = `draft/${user_id}`;
     this.opened = new Promise((done, failed) => {
       const asked = indexedDB.open(NAME, 1);
       asked.onupgradeneeded = () => {
@@ -50,7 +51,7 @@ export class Queue {
           return;
         }
         visits.add(item);
-        drafts.delete(DRAFT);
+        drafts.delete(this.draftKey);
       };
     });
   }
@@ -68,10 +69,10 @@ export class Queue {
   }
 
   async draft() {
-    return this.within("readonly", (_visits, drafts) => drafts.get(DRAFT));
+    return this.within("readonly", (_visits, drafts) => drafts.get(this.draftKey));
   }
 
   async keepDraft(draft) {
-    await this.within("readwrite", (_visits, drafts) => drafts.put(draft, DRAFT));
+    await this.within("readwrite", (_visits, drafts) => drafts.put(draft, this.draftKey));
   }
 }

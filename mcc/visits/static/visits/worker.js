@@ -4,7 +4,7 @@ importScripts("/static/people/keep-pages.js");
 
 keepPages({
   family: "kentongan-visits-",
-  version: 1,
+  version: 2,
   first: [
     "/visits/phone/",
     "/visits/phone/words.js",
