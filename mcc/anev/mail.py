@@ -17,8 +17,9 @@ from django.utils.translation import gettext as _
 
 from mcc.anev import words
 from mcc.anev.editions import report_of, scopes_of_unit
-from mcc.anev.figures import CITY, Report
+from mcc.anev.figures import CITY, Report, week_name
 from mcc.anev.models import Edition
+from mcc.cases.changes import changes
 from mcc.escalation.desk import ANEV, Target, target_of
 from mcc.escalation.models import Notice
 from mcc.escalation.words import File, Message
@@ -45,7 +46,7 @@ def _target(url: NoticeUrl, unit: str) -> Target:
 
 
 def put_out(edition: Edition) -> None:
-    """Write a notice for each target; inside the transaction that makes the edition."""
+    """Write a notice for each target; inside a transaction, mostly that which makes the edition."""
     known = set(Unit.objects.values_list("slug", flat=True))
     for unit, target in _listed(settings.MCC.anev):
         if unit and unit not in known:
@@ -60,6 +61,25 @@ def put_out(edition: Edition) -> None:
             next_ms=edition.made_ms,
             created_ms=edition.made_ms,
         )
+
+
+def put_out_late(begin_ms: int) -> Edition | None:
+    """Put out the newest edition of a week of which nobody was told; None: there is nothing to do.
+
+    Somebody may have made one to be looked at before the week's letter was due.
+
+    Raises:
+        django.db.Error: nothing was put out.
+    """
+    week = week_name(begin_ms)
+    with changes():
+        newest = Edition.objects.filter(week=week).order_by("-number").first()
+        if newest is None or not targets(settings.MCC.anev):
+            return None
+        if Notice.objects.filter(call__startswith=f"{ANEV}/{week}/").exists():
+            return None
+        put_out(newest)
+    return newest
 
 
 def message(notices: Sequence[Notice]) -> Message:

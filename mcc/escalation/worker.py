@@ -154,14 +154,16 @@ class Worker:
             connections.close_all()
 
     def _make_anev(self, begin_ms: int, now: Now) -> None:
-        """On a thread of the pool: the first edition of a week, unless there is one."""
+        """On a thread of the pool: a week's first edition, or the letter of one that is there."""
         # Looked at again only after a pause, whatever becomes of it.
         self._anev_next_s = now.mono_s + ANEV_PAUSE_S
         try:
             edition = make_first(self._settings, begin_ms, now.wall_ms, letters.put_out)
-            self._anev_made_ms = begin_ms
             if edition is not None:
                 log("anev_made", week=edition.week, edition=edition.number)
+            elif (late := letters.put_out_late(begin_ms)) is not None:
+                log("anev_put_out", week=late.week, edition=late.number)
+            self._anev_made_ms = begin_ms
         except Refused as error:
             log("anev_not_made", level="error", why=error.why)
         # Nobody reads what a thread of the pool raises; it is tried again after the pause.

@@ -155,6 +155,40 @@ def test_the_schedule_makes_one_edition_and_the_record_says_so(use: Any) -> None
     assert line.detail["edition"] == 1
 
 
+@pytest.mark.usefixtures("database", "quick_passwords")
+def test_one_that_somebody_made_to_look_at_before_the_hour_is_the_week_s_letter_once(
+    use: Any, post: Post
+) -> None:
+    stored(state="resolved")
+    used, rini = use(settings_of(post)), an_account("rini", "supervisor")
+    for _ in range(2):
+        editions.make(used, BEGIN_MS, MONDAY_MS + HOUR_MS, rini, lambda _: None)
+    one = Worker(used)
+    look(one, AT_SIX_MS - 1)
+    assert not Notice.objects.exists()
+    for worker in (one, Worker(used)):
+        for second in range(3):
+            look(worker, AT_SIX_MS + second * 1000, 1_000.0 + ANEV_PAUSE_S + second)
+    assert Edition.objects.count() == 2
+    assert list(Notice.objects.values_list("call", "state")) == [("anev/2027-W02/2", "sent")]
+    [(_, letter)] = post.box.got
+    assert [name for name, _ in papers(letter)] == ["anev-2027-W02-2-city.pdf"]
+
+
+@pytest.mark.usefixtures("database", "quick_passwords")
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_one_that_was_made_and_sent_before_the_hour_is_not_sent_again(use: Any, post: Post) -> None:
+    stored(state="resolved")
+    used, rini = use(settings_of(post)), an_account("rini", "supervisor")
+    editions.make(used, BEGIN_MS, MONDAY_MS + HOUR_MS, rini, mail.put_out)
+    editions.make(used, BEGIN_MS, MONDAY_MS + HOUR_MS, rini, lambda _: None)
+    one = Worker(used)
+    for second in range(3):
+        look(one, AT_SIX_MS + second * 1000, 1_000.0 + second)
+    assert list(Notice.objects.values_list("call", flat=True)) == ["anev/2027-W02/1"]
+    assert len(post.box.got) == 1
+
+
 @pytest.mark.usefixtures("database")
 def test_two_processes_at_once_make_one_edition_and_one_letter(use: Any, post: Post) -> None:
     stored(state="resolved")
