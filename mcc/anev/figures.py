@@ -111,7 +111,8 @@ class FaultSpan(Row, frozen=True):
 class PostRow(Row, frozen=True):
     """A post: where it is registered, when it last showed that it works, when it was pressed.
 
-    `is_heard`: a gateway has told of it.
+    `is_heard`: a gateway has told of it. `after_ms`: the last press so shortly after the week that
+    it may be the one that an officer spoke of at the end of it (`PRESS_NEAR_MS`).
     """
 
     post: str
@@ -120,6 +121,7 @@ class PostRow(Row, frozen=True):
     is_heard: bool = False
     proven_ms: int | None = None
     pressed_ms: int | None = None
+    after_ms: int | None = None
 
 
 class Visit(Row, frozen=True):
@@ -485,13 +487,13 @@ class _Week:
         checked = {one.post for one in visits}
         seen = [one for one in posts if one.post in checked]
         yield "visits.posts", _posts_number(seen)
-        pressed = {one.post: one.pressed_ms for one in posts}
+        pressed = {one.post: max(one.pressed_ms or 0, one.after_ms or 0) for one in posts}
         claimed = {
             one.post
             for one in visits
             if one.is_pressed
             and one.post in pressed
-            and (pressed[one.post] or 0) < one.at_ms - PRESS_NEAR_MS
+            and pressed[one.post] < one.at_ms - PRESS_NEAR_MS
         }
         yield "visits.unheard", _posts_number(one for one in posts if one.post in claimed)
         yield (

@@ -14,6 +14,7 @@ from django.db.models import Max, Min
 from mcc.alarms import AlarmRecord
 from mcc.anev.figures import (
     CITY,
+    PRESS_NEAR_MS,
     TREND_WEEKS,
     WEEK_MS,
     Case,
@@ -118,13 +119,16 @@ def _scopes() -> Iterator[Scope]:
 
 
 def _posts(end_ms: int) -> Iterator[PostRow]:
-    """Every post that register or a gateway knows. Presses after the week prove nothing of it."""
+    """Every post that register or a gateway knows. Presses after the week prove nothing of it.
+
+    Those shortly after it are read apart: they may be what an officer pressed at the end of it.
+    """
     registered = {
         post: (name, kelurahan)
         for post, name, kelurahan in Post.objects.values_list("post_id", "name", "kelurahan")
     }
-    presses = Alarm.objects.filter(kind__in=("panic", "test"), raised_ms__lt=end_ms)
-    pressed = dict(presses.values_list("post").annotate(latest=Max("raised_ms")))
+    pressed = _latest_presses(raised_ms__lt=end_ms)
+    after = _latest_presses(raised_ms__gte=end_ms, raised_ms__lte=end_ms + PRESS_NEAR_MS)
     said: dict[str, MccPost | None] = {}
     for post, body in PostDocument.objects.values_list("post", "body").iterator():
         try:
@@ -143,7 +147,13 @@ def _posts(end_ms: int) -> Iterator[PostRow]:
             is_heard=post in said,
             proven_ms=max((one for one in proven if one is not None), default=None),
             pressed_ms=pressed.get(post),
+            after_ms=after.get(post),
         )
+
+
+def _latest_presses(**which: int) -> dict[str, int]:
+    presses = Alarm.objects.filter(kind__in=("panic", "test"), **which)
+    return dict(presses.values_list("post").annotate(latest=Max("raised_ms")))
 
 
 def _cases(first_ms: int, begin_ms: int, end_ms: int) -> Iterator[Case]:
