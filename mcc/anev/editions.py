@@ -21,7 +21,7 @@ from mcc.cases.changes import changes
 from mcc.cases.models import Entry
 from mcc.people.models import User
 from mcc.people.roles import OWN_AREA_ONLY
-from mcc.registers.models import Unit
+from mcc.registers.models import Officer, Unit
 from mcc.settings import MccFile
 
 MADE = "anev_made"
@@ -128,13 +128,24 @@ def scopes_of(user: User, made: Report) -> list[Scope]:
     if not user.has_right("anev"):
         return []
     if user.has_right("visit"):
-        # An officer's own figures, and those of the kelurahan that is the officer's now.
-        officer = user.officer
-        own = {f"officer/{officer.pk}", f"kel/{officer.kelurahan_id}"} if officer else set()
-        return [scope for scope in made.scopes if scope.key in own]
+        return _scopes_of_officer(user.officer, made) if user.officer else []
     if user.role not in OWN_AREA_ONLY:
         return list(made.scopes)
     return scopes_of_unit(user.unit, made) if user.unit else []
+
+
+def _scopes_of_officer(officer: Officer, made: Report) -> list[Scope]:
+    """The figures of the kelurahan that is the officer's now, and the own ones.
+
+    The own ones are those of a kelurahan too: in an edition of before a transfer, of another.
+    """
+    ward, own = f"kel/{officer.kelurahan_id}", f"officer/{officer.pk}"
+
+    def is_own(scope: Scope) -> bool:
+        above = scope.parent or ""
+        return scope.key == own and (above == ward or not above.startswith("kel/"))
+
+    return [scope for scope in made.scopes if scope.key == ward or is_own(scope)]
 
 
 def scopes_of_unit(unit: Unit, made: Report) -> list[Scope]:

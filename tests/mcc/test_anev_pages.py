@@ -234,6 +234,28 @@ def test_an_officer_sees_the_own_figures_and_those_of_the_own_kelurahan() -> Non
         assert not can_see(client, scope)
 
 
+def test_an_officer_who_has_moved_sees_nothing_of_the_kelurahan_of_before() -> None:
+    made()
+    own, other = Officer.objects.filter(kelurahan__isnull=False).order_by("pk")[:2]
+    before = own.kelurahan_id
+    own.kelurahan_id = other.kelurahan_id
+    own.save()
+    client = signed_in(an_account("wibowo", "bhabinkamtibmas", officer=own))
+    assert can_see(client, f"kel/{other.kelurahan_id}")
+    for scope in (f"kel/{before}", f"officer/{own.pk}"):
+        assert not can_see(client, scope)
+
+
+def test_an_officer_of_no_kelurahan_sees_the_own_figures() -> None:
+    own = Officer.objects.filter(kelurahan__isnull=False).order_by("pk")[0]
+    ward, own.kelurahan_id = own.kelurahan_id, None
+    own.save()
+    made()
+    client = signed_in(an_account("wibowo", "bhabinkamtibmas", officer=own))
+    assert can_see(client, f"officer/{own.pk}")
+    assert not can_see(client, f"kel/{ward}")
+
+
 def test_an_officer_whom_the_register_does_not_know_sees_nothing() -> None:
     made()
     client = signed_in(an_account("wibowo", "bhabinkamtibmas"))
