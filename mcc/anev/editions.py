@@ -14,7 +14,7 @@ from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from mcc.anev import rows
-from mcc.anev.figures import CITY, WEEK_MS, Report, Scope, report, week_name
+from mcc.anev.figures import CITY, TREND_WEEKS, WEEK_MS, Report, Scope, report, week_name
 from mcc.anev.models import Edition
 from mcc.cases.actions import Refused
 from mcc.cases.changes import changes
@@ -42,8 +42,10 @@ def draft(settings: MccFile, begin_ms: int, now_ms: int) -> Report:
         raise Refused("wrong", _("This week has not begun."))
     try:
         return report(rows.rows(begin_ms), rows.limits_of(settings), begin_ms, now_ms)
-    except rows.TooMany as error:
-        raise Refused("full", str(error)) from None
+    except rows.TooMany:
+        said = _("More than %(calls)s calls came in %(weeks)s weeks: too many for one analysis.")
+        bounds = {"calls": rows.CASES_MAX, "weeks": TREND_WEEKS + 1}
+        raise Refused("full", said % bounds) from None
 
 
 def make(settings: MccFile, begin_ms: int, now_ms: int, user: User, told: Told) -> Edition:

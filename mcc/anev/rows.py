@@ -48,7 +48,7 @@ _POST_PREFIX = of_post("")
 
 
 class TooMany(Exception):
-    """There are more calls than a report can hold; nothing was made."""
+    """There are more than `CASES_MAX` calls in the weeks of a report; nothing was made."""
 
 
 def limits_of(settings: MccFile) -> Limits:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -41,6 +44,7 @@ from mcc.anev.paper import paper_of
 from mcc.cases.actions import Refused
 from mcc.people.gate import needs, person
 
+View = TypeVar("View", bound=Callable[..., HttpResponse])
 WEEKS_LISTED = 14
 EDITIONS_LISTED = 200
 _FILES = {
@@ -100,8 +104,8 @@ def make(request: HttpRequest) -> HttpResponse:
     try:
         begin_ms = week_named(request.POST.get("week", ""))
         edition = made.make(settings.MCC, begin_ms, _now_ms(), person(request), told)
-    except ValueError as error:
-        messages.error(request, str(error))
+    except ValueError:
+        messages.error(request, _("There is no such week; one is written like 2026-W48."))
     except Refused as error:
         messages.error(request, error.why)
     else:
@@ -139,6 +143,7 @@ def _look(request: HttpRequest, week: str, number: int) -> _Look:
 
     Raises:
         Http404: there is no such week, edition or scope, or this person may not see it.
+        Refused: there are too many calls for a draft.
     """
     edition = None
     if number:
@@ -149,8 +154,12 @@ def _look(request: HttpRequest, week: str, number: int) -> _Look:
     else:
         try:
             report = made.draft(settings.MCC, week_named(week), _now_ms())
-        except (ValueError, Refused) as error:
+        except ValueError as error:
             raise Http404(str(error)) from None
+        except Refused as error:
+            if error.code == "full":
+                raise
+            raise Http404(error.why) from None
     scopes = made.scopes_of(person(request), report)
     wanted = request.GET.get("scope")
     scope = next((one for one in scopes if wanted in (None, "", one.key)), None)
@@ -159,9 +168,24 @@ def _look(request: HttpRequest, week: str, number: int) -> _Look:
     return _Look(report, edition, scopes, scope)
 
 
+def _or_why_not(view: View) -> View:
+    """For views of one edition: what cannot be drafted is said on the page of the weeks."""
+
+    @wraps(view)
+    def said(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except Refused as error:
+            messages.error(request, error.why)
+            return HttpResponseRedirect(reverse("anev"))
+
+    return said  # type: ignore[return-value]
+
+
 @require_GET
 @never_cache
 @needs("anev")
+@_or_why_not
 def edition(request: HttpRequest, week: str, number: int) -> HttpResponse:
     """The figures of a week for one scope."""
     look = _look(request, week, number)
@@ -257,6 +281,7 @@ def _trend(report: Report, section: Section) -> list[dict[str, Any]]:
 @require_GET
 @never_cache
 @needs("anev")
+@_or_why_not
 def events(request: HttpRequest, week: str, number: int) -> HttpResponse:
     """What is behind one number."""
     look = _look(request, week, number)
@@ -330,6 +355,7 @@ def _visits(report: Report, found: Number) -> list[dict[str, Any]]:
 @require_GET
 @never_cache
 @needs("anev")
+@_or_why_not
 def file(request: HttpRequest, week: str, number: int, kind: str) -> HttpResponse:
     """One scope as a PDF, as CSV (numbers or cases), or as a workbook."""
     if kind not in _FILES:
@@ -360,6 +386,7 @@ def file(request: HttpRequest, week: str, number: int, kind: str) -> HttpRespons
 @require_GET
 @never_cache
 @needs("anev")
+@_or_why_not
 def plot(request: HttpRequest, week: str, number: int, name: str) -> HttpResponse:
     """A plot as SVG."""
     if name not in _PLOTS:

@@ -17,7 +17,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import translation
 
-from mcc.anev import editions, paper, plots, sheets, views
+from mcc.anev import editions, paper, plots, rows, sheets, views, words
 from mcc.anev.editions import draft, within
 from mcc.anev.figures import CITY, Report
 from mcc.anev.models import Edition
@@ -117,11 +117,31 @@ def test_on_demand_an_edition_is_made_numbered_recorded_and_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("week", "why"), [("2026-W48", "belum berakhir"), ("2027-W10", "belum"), ("x", "2026-W48")]
+    ("week", "why"),
+    [
+        ("2026-W48", "belum berakhir"),
+        ("2027-W10", "belum"),
+        ("x", "ditulis seperti 2026-W48"),
+        ("2026-W99", "ditulis seperti 2026-W48"),
+    ],
 )
 def test_a_week_that_is_not_over_or_is_none_is_refused_in_words(week: str, why: str) -> None:
     answer = signed_in(supervisor()).post("/anev/make", {"week": week}, follow=True)
     assert why in text_of(answer)
+    assert not Edition.objects.exists()
+
+
+def test_more_calls_than_an_analysis_holds_are_said_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rows, "CASES_MAX", 7)
+    client = signed_in(supervisor())
+    said = "Lebih dari 7 panggilan"
+    for path in ("", "events?number=calls.panic", "plot/heat", "file/pdf"):
+        answer = client.get(f"/anev/{WEEK}/0/{path}", follow=True)
+        assert answer.redirect_chain == [("/anev/", 302)]
+        assert said in text_of(answer)
+    assert said in text_of(client.post("/anev/make", {"week": WEEK}, follow=True))
     assert not Edition.objects.exists()
 
 
