@@ -84,8 +84,13 @@ def test_every_number_on_the_page_leads_to_as_many_events_as_it_says() -> None:
         if number.unit == "count":
             assert int(said) == number.n
         for event in number.ids:
-            name = {"post": event, "alarm": event, "visit": "", "fault": ""}[number.of]
-            assert name in shown
+            if number.of == "fault":
+                life = report.faults[event]
+                with translation.override("en"):
+                    wanted = (words.fault_words(life.fault), words.moment(life.raised_ms))
+                assert "<td>{}</td><td>{}</td>".format(*wanted) in shown
+            else:
+                assert event in shown
         assert shown.count("<tr>") == number.n + 1
 
 
