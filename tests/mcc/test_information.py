@@ -8,6 +8,7 @@ from django.test import Client
 from mcc.community import contents
 from mcc.community.models import Section
 from mcc.registers.models import Post, Unit
+from tests.mcc.people_rig import an_account, signed_in
 from tests.mcc.rig import POST
 from tests.mcc.test_actions import registered
 
@@ -69,6 +70,32 @@ def test_the_law_is_named_with_article_and_date_and_marked_until_somebody_confir
     again = read()
     assert again.count("belum dipastikan") == every - 1
     assert "Dipastikan oleh Kasi Hukum" in again
+
+
+@pytest.mark.usefixtures("quick_passwords")
+def test_a_text_that_has_become_another_one_is_confirmed_by_nobody_until_somebody_does() -> None:
+    law = Section.objects.get(slug="law")
+    law.text = "Satu\nDua"
+    law.verified_by = "Kasi Hukum"
+    law.save()
+    client = signed_in(an_account("rini", "supervisor"))
+
+    def save(**changed: str) -> str:
+        fields = {field.name: getattr(law, field.name) for field in Section._meta.fields}
+        fields |= {"as_of": law.as_of.isoformat(), "text": "Satu\r\nDua"} | changed
+        answer = client.post("/admin/community/section/law/change/", fields, follow=True)
+        assert answer.redirect_chain, answer.content.decode()
+        law.refresh_from_db()
+        return answer.content.decode()
+
+    save(responsible="Kasi Humas", order="7")
+    assert (law.responsible, law.verified_by) == ("Kasi Humas", "Kasi Hukum")
+    assert "dipastikan lagi" in save(text_en="Another law")
+    assert (law.text_en, law.verified_by) == ("Another law", "")
+    save(verified_by="Kasi Hukum")
+    assert law.verified_by == "Kasi Hukum"
+    save(title="Hukum baru", verified_by="Kapolresta")
+    assert (law.title, law.verified_by) == ("Hukum baru", "Kapolresta")
 
 
 def test_what_the_office_has_changed_stays_through_an_update() -> None:
