@@ -29,10 +29,11 @@ _CITY = ZoneInfo("Asia/Jakarta")
 
 @dataclass(frozen=True)
 class Case:
-    """One closed call: when it was raised (Unix ms), what it was."""
+    """One closed call: when it was raised and closed (Unix ms), what it was."""
 
     alarm_id: str
     raised_ms: int
+    closed_ms: int
     outcome: str
 
 
@@ -52,7 +53,8 @@ class Review:
 
     `percent`: false ones among real and false; None when there are too few to say. `by_part`: false
     ones by part of the day, from midnight on. `is_due`: as many false ones as the setting names
-    have come since somebody last decided. `next_step`: the mildest that was not taken yet.
+    were closed since somebody last decided: what was open then nobody could count. `next_step`: the
+    mildest that was not taken yet.
     """
 
     real: int
@@ -78,7 +80,7 @@ def review(cases: Sequence[Case], decisions: Sequence[Decision], *, due_after: i
     wolves = sorted(one.raised_ms for one in cases if one.outcome in _FALSE)
     known = counted["real"] + len(wolves)
     last_ms = max((one.at_ms for one in decisions), default=-1)
-    since = sum(at_ms > last_ms for at_ms in wolves)
+    since = sum(one.closed_ms > last_ms for one in cases if one.outcome in _FALSE)
     taken = {one.step for one in decisions}
     return Review(
         real=counted["real"],

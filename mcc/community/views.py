@@ -9,9 +9,10 @@ import datetime as dt
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import msgspec
 from django import forms
 from django.conf import settings
 from django.contrib import messages
@@ -25,6 +26,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from mcc.alarms import AlarmRecord
 from mcc.cases import picture
 from mcc.cases.actions import Refused, act
 from mcc.cases.models import Alarm, Entry
@@ -35,9 +37,11 @@ from mcc.community.posters import POSTERS_MAX, Poster, posters_pdf
 from mcc.people.address import client_address
 from mcc.people.gate import needs, person
 from mcc.registers.models import Kecamatan, Post
+from protocol.values import wall_ms
 
 _DRILLS_LISTED = 100
 _CASES_LISTED = 500
+_RECORD = msgspec.json.Decoder(AlarmRecord)
 _MONTH_MS = 30.4375 * 86_400_000
 # The steps of the ladder, and the outcomes, in the words of people.
 STEPS = {
@@ -247,8 +251,18 @@ def _since_ms() -> int:
 
 
 def _cases(rows: QuerySet[Alarm]) -> list[Case]:
+    return [case for _post, case in _cases_by_post(rows)]
+
+
+def _cases_by_post(rows: QuerySet[Alarm]) -> Iterator[tuple[str, Case]]:
     rows = rows.filter(is_open=False, kind="panic", raised_ms__gte=_since_ms())
-    return [Case(*row) for row in rows.values_list("alarm_id", "raised_ms", "outcome")]
+    columns = ("post", "alarm_id", "raised_ms", "outcome", "body")
+    for post, alarm_id, raised_ms, outcome, body in rows.values_list(*columns).iterator():
+        record = _RECORD.decode(body)
+        resolved = record.reached.resolved
+        closed = resolved.at if resolved else record.closed_here
+        closed_ms = raised_ms if closed is None else wall_ms(closed)
+        yield post, Case(alarm_id, raised_ms, closed_ms, outcome)
 
 
 def _decisions(**which: Any) -> dict[str, list[Decision]]:
@@ -266,11 +280,8 @@ def _decisions(**which: Any) -> dict[str, list[Decision]]:
 def false_alarms(request: HttpRequest) -> HttpResponse:
     """Every post that raised a false alarm in those months; what wants a decision first."""
     cases: dict[str, list[Case]] = defaultdict(list)
-    rows = Alarm.objects.filter(is_open=False, kind="panic", raised_ms__gte=_since_ms())
-    for post, alarm_id, at_ms, outcome in rows.values_list(
-        "post", "alarm_id", "raised_ms", "outcome"
-    ):
-        cases[post].append(Case(alarm_id, at_ms, outcome))
+    for post, case in _cases_by_post(Alarm.objects.all()):
+        cases[post].append(case)
     decisions = _decisions()
     community = settings.MCC.community
     found = [

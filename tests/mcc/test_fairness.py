@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from mcc.cases.actions import Refused, act
 from mcc.cases.models import Alarm, Command, Entry
 from mcc.community.fairness import CLUSTER_MS, LADDER, RATE_FROM_CASES, Case, Decision, review
+from protocol.messages import Raised, Step
+from protocol.values import timestamp
 from tests.mcc.people_rig import an_account, signed_in
 from tests.mcc.rig import POST, uid
 from tests.mcc.test_actions import FROM, a_user, registered, sent, stored
@@ -17,7 +22,8 @@ MIDNIGHT_MS = 1_772_298_000_000
 
 
 def case(hour: float, outcome: str = "false", day: int = 0) -> Case:
-    return Case("x", int(MIDNIGHT_MS + day * DAY_MS + hour * 3_600_000), outcome)
+    raised_ms = int(MIDNIGHT_MS + day * DAY_MS + hour * 3_600_000)
+    return Case("x", raised_ms, raised_ms + 60_000, outcome)
 
 
 def decision(day: int, step: str = "talk") -> Decision:
@@ -40,7 +46,7 @@ def test_the_pattern_is_by_part_of_the_day_in_wib_and_by_cluster() -> None:
     evening = [case(20), case(20.5), case(21.4)]
     found = review([*evening, case(5.99, day=3)], [], due_after=9)
     assert (found.by_part, found.clusters) == ((1, 0, 0, 3), 2)
-    apart = [case(1), Case("y", case(1).raised_ms + CLUSTER_MS, "false")]
+    apart = [case(1), replace(case(1), raised_ms=case(1).raised_ms + CLUSTER_MS)]
     assert review(apart, [], due_after=9).clusters == 1
     assert review([], [], due_after=9).clusters == 0
 
@@ -54,6 +60,14 @@ def test_a_decision_starts_the_count_anew_and_the_next_step_is_the_mildest_left(
     assert review(cases, every, due_after=2).next_step is None
 
 
+def test_what_was_open_when_somebody_decided_counts_once_it_is_closed() -> None:
+    late = replace(case(23), closed_ms=decision(1).at_ms + 1)
+    assert review([late], [decision(1)], due_after=1).is_due
+    assert not review(
+        [replace(late, closed_ms=decision(1).at_ms)], [decision(1)], due_after=1
+    ).is_due
+
+
 # --- with the database --------------------------------------------------------------------------
 
 
@@ -65,8 +79,12 @@ def site(database: object, quick_passwords: None) -> None:
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
-def crowed(n: int) -> None:
-    stored(n, "resolved", outcome="false")
+def crowed(n: int, *, raised_s: int, closed_s: int) -> None:
+    """A false alarm; seconds from now."""
+    now_ms = time.time_ns() // 1_000_000
+    raised = Raised(at=timestamp(now_ms + raised_s * 1000), known="computed")
+    closed = Step(at=timestamp(now_ms + closed_s * 1000), operator="sari", console="console")
+    stored(n, "resolved", outcome="false", raised=raised, reached={"resolved": closed})
     Alarm.objects.filter(alarm_id=uid(n)).update(outcome="false", is_open=False)
 
 
@@ -75,14 +93,10 @@ def crowed(n: int) -> None:
 class TestPages:
     """The pages, for those who work with the posts."""
 
-    def test_a_post_with_two_false_alarms_wants_a_decision_and_a_supervisor_gives_one(
-        self, settings: object
-    ) -> None:
+    def test_a_post_with_two_false_alarms_wants_a_decision_and_a_supervisor_gives_one(self) -> None:
         registered()
-        crowed(1)
-        crowed(2)
-        now_ms = 1_900_000_000_000
-        Alarm.objects.update(raised_ms=now_ms)
+        crowed(1, raised_s=-7200, closed_s=-3600)
+        crowed(2, raised_s=-7200, closed_s=-3600)
         client = signed_in(an_account("rini", "supervisor"))
         client.cookies["django_language"] = "en"
         assert "wanted</strong>" in client.get("/false-alarms/").content.decode()
@@ -93,6 +107,13 @@ class TestPages:
         assert (entry.post, entry.detail["result"]) == (POST, "talk")
         # It is somebody's decision and nothing else: no order goes to any gateway.
         assert not Command.objects.exists()
+        assert "none wanted" in client.get("/false-alarms/").content.decode()
+        assert "A decision is wanted" not in answer.content.decode()
+        # Two that were open meanwhile.
+        crowed(3, raised_s=-7200, closed_s=3600)
+        crowed(4, raised_s=-7200, closed_s=3600)
+        assert "wanted</strong>" in client.get("/false-alarms/").content.decode()
+        assert "A decision is wanted" in client.get(f"/false-alarms/{POST}").content.decode()
 
     def test_no_decision_without_a_reason_or_by_an_operator(self) -> None:
         registered()
