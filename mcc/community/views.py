@@ -20,7 +20,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
@@ -114,7 +114,9 @@ def poster_file(request: HttpRequest) -> HttpResponse:
         messages.error(request, said)
         return HttpResponseRedirect(reverse("posters"))
     size = "A3" if request.GET.get("size") == "A3" else "A4"
-    made = posters_pdf(_posters(request, chosen), size)  # type: ignore[arg-type]
+    # It hangs in Malang, whatever language its printer reads.
+    with translation.override(settings.LANGUAGE_CODE):
+        made = posters_pdf(_posters(request, chosen), size)  # type: ignore[arg-type]
     answer = HttpResponse(made, content_type="application/pdf")
     safe = re.sub(r"[^a-z0-9.-]", "", name)
     answer.headers["Content-Disposition"] = f'attachment; filename="poster-{safe}-{size}.pdf"'

@@ -99,6 +99,16 @@ class TestPages:
         assert "01-05-2199" in second.get_textpage().get_text_range()
         assert client.get("/posters/file", {"post": "nowhere"}).status_code == 404
 
+    def test_a_poster_speaks_indonesian_whatever_its_printer_reads(self) -> None:
+        Post.objects.create(post_id="p-1", name="Pos 1")
+        client = signed_in(an_account("rini", "supervisor"))
+        client.cookies["django_language"] = "en"
+        assert "One poster" in client.get("/posters/").content.decode()
+        [page] = pages(client.get("/posters/file", {"post": "p-1"}).content)
+        text = page.get_textpage().get_text_range()
+        assert "Tekan 3 kali" in text
+        assert "Polsek Anda" in text
+
     def test_a_file_has_a_bound(self) -> None:
         rows = [
             Post(post_id=f"p-{n}", name="x", kelurahan_id=DINOYO) for n in range(POSTERS_MAX + 1)
