@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from mcc.cases.actions import Refused, act
 from mcc.cases.changes import changes
-from mcc.cases.models import Alarm
+from mcc.cases.models import Alarm, Entry
 from mcc.community.models import Drill, DrillPost, DrillWindow, Participant
 from mcc.people.models import User
 from mcc.registers.models import Post
@@ -45,7 +45,9 @@ class Practised:
     names: tuple[str, ...]
 
 
-def plan(user: User, name: str, day: dt.date, posts: Sequence[str]) -> Drill:
+def plan(
+    user: User, name: str, day: dt.date, posts: Sequence[str], *, address: str, screen: str = ""
+) -> Drill:
     """Write a drill down; it is open until it is ended.
 
     Raises:
@@ -58,9 +60,11 @@ def plan(user: User, name: str, day: dt.date, posts: Sequence[str]) -> Drill:
         raise Refused("wrong", _("A drill has at most %(max)s posts.") % {"max": DRILL_POSTS_MAX})
     if Post.objects.filter(post_id__in=wanted).count() != len(wanted):
         raise Refused("unknown", _("There is no such post."))
-    with changes():
+    with changes() as change:
         drill = Drill.objects.create(name=name.strip(), day=day, planned_by=user)
         DrillPost.objects.bulk_create(DrillPost(drill=drill, post=one) for one in wanted)
+        line = _Line(user, drill, address, screen)
+        line.write("drill_planned", change.at_ms, day=day.isoformat(), posts=len(wanted))
     return drill
 
 
@@ -99,6 +103,7 @@ def end(user: User, drill: Drill, *, address: str, screen: str = "") -> None:
             return
         drill.ended_ms = change.at_ms
         drill.save()
+        _Line(user, drill, address, screen).write("drill_ended", change.at_ms)
     for window in drill.windows.filter(asked_ms__gt=drill.ended_ms - _length_ms()):
         try:
             act(user, "close_test", post=window.post, address=address, screen=screen)
@@ -107,23 +112,65 @@ def end(user: User, drill: Drill, *, address: str, screen: str = "") -> None:
             continue
 
 
-def write_down(drill: Drill, post: str, names: Iterable[str]) -> None:
+def write_down(
+    user: User,
+    drill: Drill,
+    post: str,
+    names: Iterable[str],
+    *,
+    address: str,
+    screen: str = "",
+) -> None:
     """Keep the names of those who practised at a post, instead of those that were kept.
+
+    The record says how many, and never who.
 
     Raises:
         Refused: the post is not in the drill, or there are too many.
     """
-    longest = Participant._meta.get_field("name").max_length or 0
-    wanted = [one.strip()[:longest] for one in names if one.strip() and one.isprintable()]
+    wanted = list(dict.fromkeys(name for one in names if (name := _as_kept(one))))
     if post not in _posts_of(drill):
         raise Refused("unknown", _("There is no such post."))
     if len(wanted) > PARTICIPANTS_MAX:
         raise Refused("wrong", _("At most %(max)s names a post.") % {"max": PARTICIPANTS_MAX})
-    with changes():
+    with changes() as change:
         Participant.objects.filter(drill=drill, post=post).delete()
         Participant.objects.bulk_create(
-            Participant(drill=drill, post=post, name=one) for one in dict.fromkeys(wanted)
+            Participant(drill=drill, post=post, name=one) for one in wanted
         )
+        line = _Line(user, drill, address, screen)
+        line.write("drill_names", change.at_ms, post=post, names=len(wanted))
+
+
+def _as_kept(name: str) -> str:
+    """One name in one line: what no column holds or nobody sees is left out, not the name."""
+    longest = Participant._meta.get_field("name").max_length or 0
+    spaced = " ".join(name.split())
+    return "".join(one for one in spaced if one.isprintable()).strip()[:longest]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the record about a drill: who did it and from where."""
+
+    user: User
+    drill: Drill
+    address: str
+    screen: str
+
+    def write(self, action: str, at_ms: int, *, post: str | None = None, **detail: object) -> None:
+        """Inside the transaction that does it."""
+        Entry(
+            at_ms=at_ms,
+            action=action,
+            post=post,
+            operator=self.user.label,
+            role=self.user.role,
+            user_id=self.user.pk,
+            address=self.address[:45],
+            screen=self.screen.replace("\x00", "")[:36],
+            detail={"drill": self.drill.pk, **detail},
+        ).save()
 
 
 def practised(drill: Drill) -> list[Practised]:

@@ -168,7 +168,9 @@ def drills(request: HttpRequest) -> HttpResponse:
         if form.is_valid():
             said = form.cleaned_data
             try:
-                made = practice.plan(person(request), said["name"], said["day"], said["posts"])
+                made = practice.plan(
+                    person(request), said["name"], said["day"], said["posts"], **_place(request)
+                )
             except Refused as error:
                 messages.error(request, error.why)
             else:
@@ -241,7 +243,11 @@ def drill_names(request: HttpRequest, pk: int) -> HttpResponse:
     names = request.POST.get("names", "").splitlines()
     post = request.POST.get("post", "")
     where = reverse("drill", args=[pk])
-    return _done(request, where, lambda: practice.write_down(one, post, names))
+    return _done(
+        request,
+        where,
+        lambda: practice.write_down(person(request), one, post, names, **_place(request)),
+    )
 
 
 # --- false alarms -------------------------------------------------------------------------------
