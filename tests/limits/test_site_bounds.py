@@ -18,6 +18,7 @@ from PIL import Image
 
 from mcc.console.hub import BACKLOG_MAX, END, STREAMS_MAX, WAITING_MAX, Hub, Pulse, steps_after
 from mcc.console.views import WISH_BYTES_MAX, do
+from mcc.people.models import User
 from mcc.registers import photos
 from mcc.registers.photos import PHOTO_BYTES_MAX, SIDE_PIXELS_MAX, Unusable, prepared
 from mcc.settings import DatabaseSettings, MccFile, MqttSettings
@@ -64,6 +65,7 @@ def test_a_wish_of_a_browser_that_is_too_long_is_not_read() -> None:
 
 def _posted(body: bytes) -> HttpRequest:
     request: HttpRequest = RequestFactory().post("/do", body, content_type="application/json")
+    request.user = User(username="sari", role="operator")
     return request
 
 
