@@ -152,7 +152,10 @@ class Alarm(Message, frozen=True):
 
 
 class Presence(Message, frozen=True):
-    """posts/{post}/presence, retained, and the will: who is connected as this post."""
+    """posts/{post}/presence, retained, and the will: who is connected as this post.
+
+    That somebody is there the heartbeat says, which follows at once.
+    """
 
     post: PostId
     online: bool
