@@ -112,7 +112,7 @@ doctor-pages: $(VENV)/dev.stamp ## write the tables of docs/doctor.*.md from the
 	$(BIN)/python -m process.doctor docs
 
 # arm64 programs run here by qemu-user, which registers itself only where binfmt_misc is mounted.
-IMAGE_PACKAGES := mmdebstrap kmod qemu-user-static binfmt-support mtools dosfstools e2fsprogs fdisk qemu-system-arm device-tree-compiler openssh-client mosquitto
+IMAGE_PACKAGES := mmdebstrap arch-test kmod qemu-user-static binfmt-support mtools dosfstools e2fsprogs fdisk qemu-system-arm device-tree-compiler openssh-client mosquitto
 image-packages:
 	@test -e /proc/sys/fs/binfmt_misc/register || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
 	@$(MAKE) --no-print-directory packages PACKAGES="$(IMAGE_PACKAGES)"
