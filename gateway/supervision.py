@@ -15,6 +15,8 @@ SECOND_US = 1_000_000
 SILENT_AFTER_S = 90  # at the command centre; EN 50131 grade 3 and UL allow 180 and 200 s
 # Of that, what commit, brokers and the command centre may take to show it.
 WAY_US = SECOND_US // 2
+# What waited in the sockets of a gateway that did not run is read within this.
+READ_US = SECOND_US // 2
 # After a will a post has time to come back by itself: so long, and half a strict window at most.
 WILL_US = 20 * SECOND_US
 
@@ -75,8 +77,13 @@ class Supervision:
         self._windows = OrderedDict.fromkeys(names, ends_us)
 
     def stalled(self, for_us: int) -> None:
-        """This gateway did not run for so long: nobody's window went on meanwhile."""
-        self._lost_us += for_us
+        """This gateway did not run for so long: nobody's window went on meanwhile.
+
+        Nor before what has come meanwhile is read; and a will from before counts no more, since who
+        left it may be back.
+        """
+        self._lost_us += for_us + READ_US
+        self._wills.clear()
 
     def next_us(self) -> int | None:
         """When the first window ends (us of uptime); None: none does."""

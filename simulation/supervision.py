@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from gateway.core import OVERSLEPT_US
 from gateway.supervision import SECOND_US, Supervision
 
 HEARTBEAT_US = 30 * SECOND_US
@@ -36,6 +37,8 @@ DEAF_S = (1.0, 600.0)
 FROZEN_S = (5.0, 300.0)
 DEAD_S = (300.0, 7200.0)
 BACK_S = (1.0, 15.0)  # after a broken link; a will stands meanwhile
+KEPT_US = 15 * SECOND_US // 2  # a connection outlives shorter freezes: 1.5 x the least keep-alive
+READ_US = SECOND_US // 20  # after a freeze, until what waited in the sockets is read
 
 
 @dataclass
@@ -83,8 +86,8 @@ class World:
         self._order = 0
         self.now_us = 0
         self._hears = False
-        self._frozen_until_us = 0
-        self._asked_us: int | None = None
+        self._frozen_since_us = self._frozen_until_us = 0
+        self._unread: list[Callable[[], None]] = []
         self.outcome = Outcome(0.0)
         self._supervision = self._make()
         self._window_us = SILENT_AFTER_S * SECOND_US
@@ -141,18 +144,27 @@ class World:
         def one() -> None:
             if post.beat != beat or not post.alive:
                 return
-            if not post.away and self._can_hear:
+            if not post.away and self._hears:
                 if self._rng.random() < HEARTBEATS_LOST:
                     post.lost += 1
                 else:
-                    self._heard(post)
+                    self._arrives(lambda: self._heard(post))
             self._at(HEARTBEAT_US, one)
 
         return one
 
     @property
-    def _can_hear(self) -> bool:
-        return self._hears and self.now_us >= self._frozen_until_us
+    def _frozen(self) -> bool:
+        return self.now_us < self._frozen_until_us
+
+    def _arrives(self, what: Callable[[], None]) -> None:
+        """Something reaches a gateway that hears; one that is frozen reads it later, or never."""
+        if not self._hears:
+            return
+        if self._frozen:
+            self._unread.append(what)
+        else:
+            what()
 
     def _heard(self, post: _Post) -> None:
         self.outcome.counts["heartbeats"] += 1
@@ -166,15 +178,14 @@ class World:
         self.outcome.counts["deaths"] += 1
         post.alive, post.died_us = False, self.now_us
         post.beat += 1
-        if self._rng.random() < 0.5 and self._can_hear:  # a killed process; a cut cable leaves none
-            self._supervision.left(post.name, self.now_us)
+        if self._rng.random() < 0.5:  # a killed process; a cut cable leaves none
+            self._arrives(lambda: self._supervision.left(post.name, self.now_us))
         self._at(self._between(DEAD_S), lambda: self._mended(post))
 
     def _mended(self, post: _Post) -> None:
         self._check_missed(post)
         post.alive, post.away = True, False
-        if self._can_hear:
-            self._heard(post)
+        self._arrives(lambda: self._heard(post))
         self._at(HEARTBEAT_US, self._beats(post, post.beat))
 
     def _breaks(self, post: _Post) -> None:
@@ -183,14 +194,13 @@ class World:
             return
         self.outcome.counts["wills"] += 1
         post.away = True
-        if self._can_hear:
-            self._supervision.left(post.name, self.now_us)
+        self._arrives(lambda: self._supervision.left(post.name, self.now_us))
         self._at(self._between(BACK_S), lambda: self._back(post))
 
     def _back(self, post: _Post) -> None:
         post.away = False
-        if post.alive and self._can_hear:
-            self._heard(post)
+        if post.alive:
+            self._arrives(lambda: self._heard(post))
 
     # --- the gateway --------------------------------------------------------------------------
 
@@ -215,12 +225,13 @@ class World:
     def _restarts(self) -> None:
         self.outcome.counts["restarts"] += 1
         self._frozen_until_us = self.now_us
+        self._unread.clear()
         for post in self._posts:
             post.shown_silent = False
         self._start()
 
     def _deaf(self) -> None:
-        if not self._hears or self.now_us < self._frozen_until_us:
+        if not self._hears or self._frozen:
             return
         self.outcome.counts["deaf"] += 1
         self._hears = False
@@ -228,13 +239,18 @@ class World:
         self._at(self._between(DEAF_S), lambda: None if self._hears else self._hears_again())
 
     def _freezes(self) -> None:
-        """The process does not run; what came meanwhile is gone with the connection or too old."""
-        if not self._hears or self.now_us < self._frozen_until_us:
+        """The process does not run.
+
+        What came meanwhile is read right after it has looked at its windows; or, after a long one,
+        the connection is gone and all of it with it.
+        """
+        if not self._hears or self._frozen:
             return
         self.outcome.counts["frozen"] += 1
         began_us = self.now_us
         for_us = int(self._between(FROZEN_S))
-        self._frozen_until_us = began_us + for_us
+        self._frozen_since_us, self._frozen_until_us = began_us, began_us + for_us
+        is_kept = for_us < KEPT_US or self._rng.random() < 0.5
         supervision = self._supervision
 
         def thaw() -> None:
@@ -244,14 +260,24 @@ class World:
             # was its own beat within 10 s at the latest.
             beat_us = began_us + int(self._rng.uniform(0, 10) * SECOND_US)
             late_us = self.now_us - min(supervision.next_us() or beat_us, beat_us)
-            if late_us > 5 * SECOND_US:
-                supervision.stalled(late_us)
             for post in self._posts:
                 post.lost_us += for_us
+            if late_us >= OVERSLEPT_US:
+                supervision.stalled(late_us)
+            self._at(READ_US, self._read if is_kept else self._loses_its_connection)
 
         self._order -= 2_000_000_000  # before whatever else is due in that instant
         self._at(for_us, thaw)
         self._order += 2_000_000_000
+
+    def _loses_its_connection(self) -> None:
+        self._unread.clear()
+        self._deaf()
+
+    def _read(self) -> None:
+        unread, self._unread = self._unread, []
+        for what in unread:
+            what()
 
     def _tick(self) -> None:
         for name in self._supervision.due(self.now_us):
@@ -269,6 +295,8 @@ class World:
     def _check_missed(self, post: _Post) -> None:
         """It has been dead for five minutes at least: was it shown?"""
         could_hear_us = self.now_us - max(post.died_us, post.heard_us) - post.lost_us
+        if self._frozen:
+            could_hear_us -= self.now_us - self._frozen_since_us
         if not self._hears or could_hear_us < self._window_us:
             self.outcome.counts["excused"] += 1
         elif not post.shown_silent:

@@ -85,10 +85,18 @@ def test_while_we_did_not_run_nobodys_window_went_on() -> None:
     supervision = hearing("a")
     supervision.heard("b", s(80))
     supervision.stalled(s(60))
-    assert supervision.due(s(149)) == []
-    assert supervision.due(s(149.5)) == ["a"]
+    assert supervision.due(s(149.9)) == []
+    assert supervision.due(s(150)) == ["a"]
     supervision.heard("b", s(150))
     assert supervision.due(s(239)) == []
+
+
+def test_a_will_before_we_did_not_run_counts_no_more() -> None:
+    supervision = hearing("a")
+    supervision.left("a", s(1))
+    supervision.stalled(s(15))
+    assert supervision.due(s(104.9)) == []  # it may have come back unheard
+    assert supervision.due(s(105)) == ["a"]
 
 
 def test_watching_again_gives_no_new_window_and_who_is_forgotten_is_never_silent() -> None:
@@ -211,6 +219,18 @@ def test_a_gateway_that_was_frozen_accuses_nobody_and_says_so() -> None:
     rig.advance(60)
     assert rig.gateway_document().faults == ()
     assert {shown(rig, name) for name in NAMES[:20]} == {"online"}
+
+
+def test_a_gateway_that_was_late_by_seconds_reads_before_it_accuses() -> None:
+    rig = Rig()
+    rig.heartbeat()
+    rig.advance(88)
+    rig.pass_days(3 / 86_400)
+    assert shown(rig) == "online"
+    assert rig.gateway_document().faults == ()
+    rig.heartbeat()
+    rig.advance(80)
+    assert shown(rig) == "online"
 
 
 def test_who_is_gone_all_the_same_is_silent_after_what_is_left_of_the_window() -> None:
