@@ -262,6 +262,8 @@ class Track:
     unlisted_since_us: int = 0
     attempts: int = 0
     offer_at_us: int | None = None
+    # Whether every repeat of it is held: a card that forgot one gives the next the same number.
+    whole: bool = False
 
 
 @dataclass
@@ -631,9 +633,12 @@ class Post:
                     self._set_fault("button_stuck", False, now)
 
     def _call(self, presses_us: tuple[int, ...], now: Now) -> None:
-        """Three presses: a new alarm, or a repeat of the one that nobody has answered yet."""
+        """Three presses: a new alarm, or a repeat of the one that nobody has answered yet.
+
+        One that was read from the card is repeated only once the gateway has said what it knows.
+        """
         unresolved = self._open_calls()
-        unanswered = [t for t in unresolved if not t.held.answered]
+        unanswered = [t for t in unresolved if not t.held.answered and t.whole]
         has_room = len(unresolved) < UNRESOLVED_MAX
         if unanswered and (unanswered[-1].held.repeats < REPEATS_MAX or not has_room):
             self._repeat(unanswered[-1], presses_us[-1], now)
@@ -659,7 +664,8 @@ class Post:
         self._add(Held(alarm=alarm), now)
 
     def _add(self, held: Held, now: Now) -> None:
-        track = Track(held, untold_since_us=now.uptime_us, unlisted_since_us=now.uptime_us)
+        since_us = now.uptime_us
+        track = Track(held, untold_since_us=since_us, unlisted_since_us=since_us, whole=True)
         self._tracks[held.alarm_id] = track
         self._dirty.add(held.alarm_id)
         if held.is_call:
@@ -1069,6 +1075,13 @@ class Post:
             elif was_listed:
                 track.unlisted_since_us = now.uptime_us
                 track.attempts, track.offer_at_us = 0, now.uptime_us
+        self._see_what_is_whole()
+
+    def _see_what_is_whole(self) -> None:
+        """What is listed once a heartbeat was answered has every repeat offered before that."""
+        if self._link is not None and self._link.heard_beat >= 0:
+            for track in self._tracks.values():
+                track.whole = track.whole or track.listed is not None
 
     def _practice(self, window: TestWindow | None) -> None:
         until = None if window is None else window.until
@@ -1093,6 +1106,7 @@ class Post:
         link.heard_beat = answer.n
         link.heard_sent_us = sent_us
         link.mcc_answers = answer.mcc_answers
+        self._see_what_is_whole()
 
     def _offer(self, now: Now) -> None:
         if self._link is None:

@@ -211,10 +211,34 @@ def test_an_alarm_survives_a_restart_with_everything_it_says() -> None:
 
 def test_a_repeat_in_a_later_boot_cannot_be_placed() -> None:
     rig = connected()
-    rig.press3()
+    alarm_id = rig.press3()
     again = Rig(held=rig.held, boot_id=OTHER_BOOT, at_us=5_000_000)
+    again.connect()
+    again.document(listed(alarm_id, "received"))
     again.press3()
     assert again.newest.alarm.repeat_uptimes_ms == (None,)
+
+
+def test_an_alarm_from_the_card_is_repeated_only_when_the_gateway_has_said_what_it_knows() -> None:
+    """The card may have forgotten a repeat that an operator has answered meanwhile."""
+    rig = connected()
+    from_card = rig.press3()
+    again = Rig(held=rig.held, boot_id=OTHER_BOOT, at_us=5_000_000)
+    own = again.press3()
+    assert own != from_card
+    assert again.newest.alarm.follows == from_card
+    again.connect(answering=False)
+    known = listed(from_card, "received", repeats=2)
+    again.document(known, listed(own, "acknowledged", answered=0))
+    again.advance(5)
+    other = again.press3()  # the document may be older than what was offered before the start
+    assert other not in (from_card, own)
+    again.document(known, *(listed(one, "acknowledged", answered=0) for one in (own, other)))
+    again.answer()
+    again.advance(5)
+    again.press3()
+    assert again.newest.alarm_id == other
+    assert again.held[from_card].repeats == 3
 
 
 # --- offering and listing ------------------------------------------------------------------
