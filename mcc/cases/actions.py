@@ -28,6 +28,7 @@ from mcc.people.models import User
 from mcc.people.roles import OWN_AREA_ONLY, Action, OnFault, Order, Window
 from mcc.registers.area import is_in_area, unit_of
 from mcc.registers.models import Unit
+from mcc.visits.access import posts_of
 from process.core import Log
 from process.log import write_line
 from protocol import messages
@@ -252,6 +253,11 @@ def _alarm(wish: _Wish) -> AlarmRecord | None:
 
 
 def _check_area(user: User, post: str | None, wish: _Wish) -> None:
+    if user.has_right("cases"):
+        # Whether there is such a case elsewhere an officer is not told.
+        if not posts_of(user).filter(post_id=post).exists():
+            raise Refused("unknown", _("There is no such alarm."))
+        return
     if user.role not in OWN_AREA_ONLY or post is None:
         return
     if user.unit is not None and is_in_area(post, user.unit):

@@ -55,6 +55,28 @@ _SCENE = {
     "confirm_by_phone": "confirmed",
 }
 _WORDS = ("note", "unit_name", "result")
+# What stands in `cases` of an alarm, and of its post.
+_OF_A_CASE = (
+    "alarm_id",
+    "post",
+    "post_name",
+    "kind",
+    "state",
+    "is_open",
+    "is_answered",
+    "late_repeats",
+    "raised_ms",
+    "follows",
+    "cancel_requested_ms",
+    "unit",
+    "outcome",
+    "location",
+    "on_the_way",
+    "on_scene",
+    "assists",
+    "messages",
+)
+_OF_ITS_POST = ("post", "name", "rw", "address", "kelurahan")
 _STEPS = ("received", "delivered", "acknowledged", "dispatched", "resolved")
 
 
@@ -90,6 +112,25 @@ def picture(*, posts: frozenset[str] | None = None) -> dict[str, Any]:
         "faults": faults(),
         "units": units(),
     }
+
+
+def cases(posts: frozenset[str] | None) -> dict[str, Any]:
+    """The alarms of `picture` with where they are and what is written about them, nothing else.
+
+    For whoever has to know of a call and answers none.
+    """
+    shown = picture(posts=posts)
+    return {
+        "sequence": shown["sequence"],
+        "at_ms": shown["at_ms"],
+        "alarms": [case_of(one) for one in shown["alarms"]],
+        "posts": [{name: one[name] for name in _OF_ITS_POST} for one in shown["posts"]],
+    }
+
+
+def case_of(alarm: dict[str, Any]) -> dict[str, Any]:
+    """Of one alarm of `picture` what stands in `cases`."""
+    return {name: alarm[name] for name in _OF_A_CASE}
 
 
 def alarm_picture(alarm_id: str) -> dict[str, Any] | None:
@@ -286,7 +327,7 @@ def _scene(entries: Sequence[Entry]) -> dict[str, Any]:
     said: dict[str, list[dict[str, Any]]] = {name: [] for name in _SCENE.values()}
     for entry in entries:
         words = {name: entry.detail[name] for name in _WORDS if name in entry.detail}
-        line = {"operator": entry.operator, "at_ms": entry.at_ms, **words}
+        line = {"operator": entry.operator, "role": entry.role, "at_ms": entry.at_ms, **words}
         said[_SCENE[entry.action]].append(line)
     return {name: lines[-SAID_SHOWN_MAX:] for name, lines in said.items()}
 

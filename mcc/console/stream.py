@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 from asgiref.sync import sync_to_async
@@ -19,22 +20,24 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 
 from mcc.cases.changes import reading
 from mcc.cases.models import Store
+from mcc.cases.picture import case_of
 from mcc.console.hub import Hub, Pulse, Step, Steps, steps_after
-from mcc.console.seen import posts_seen
+from mcc.console.seen import Sight, sight_of
 from mcc.people.models import User
 from process.log import log
 
 # How often a stream asks whether its reader may still see what it sees.
 CHECK_S = 30.0
 RETRY_MS = 1_000
+_READERS = ("console", "phone", "cases")
 
 hub = Hub()
 
 
 async def stream(request: HttpRequest) -> HttpResponseBase:
-    """Everything that changes, as it changes, for a console or a picket's telephone."""
+    """Everything that changes, as it changes, for a console or a telephone."""
     user = await request.auser()
-    if not isinstance(user, User) or not (user.has_right("console") or user.has_right("phone")):
+    if not isinstance(user, User) or not _may_read(user):
         return HttpResponse(status=403)
     after = _number(request.headers.get("Last-Event-ID") or request.GET.get("after"))
     # A stream must not keep a database connection for as long as it is open.
@@ -59,12 +62,12 @@ async def _events(request: HttpRequest, after: int) -> AsyncIterator[bytes]:
     try:
         yield f"retry: {RETRY_MS}\n\n".encode()
         try:
-            posts, missed = await sync_to_async(_begin)(request, after)
+            seen, missed = await sync_to_async(_begin)(request, after)
         except Error as error:
             log("stream_refused", level="warning", why=str(error))
             return
         # The whole picture is there for whoever is too far behind: that is what `reset` asks for.
-        yield _written(missed, posts) if missed.steps is not None else _reset(missed.sequence)
+        yield _written(missed, seen) if missed.steps is not None else _reset(missed.sequence)
         sent = missed.sequence
         check_due_s = time.monotonic() + CHECK_S
         while True:
@@ -72,20 +75,21 @@ async def _events(request: HttpRequest, after: int) -> AsyncIterator[bytes]:
             if isinstance(item, str):
                 return
             if isinstance(item, Pulse):
-                yield _event("pulse", _pulse(item))
+                yield _event("pulse", _pulse(item, seen))
             elif item.sequence > sent:
                 sent = item.sequence
-                # A case near the border, or one with which help is asked for, widens what is seen.
-                if _is_beyond(item, posts):
+                # A case near the border, or one with which help is asked for, widens what is seen;
+                # and no case goes to whoever may see it no more.
+                if seen.posts is not None and any(one.kind == "alarm" for one in item.steps):
                     check_due_s = 0.0
                 else:
-                    yield _written(item, posts)
+                    yield _written(item, seen)
             if time.monotonic() >= check_due_s:
-                before, posts = posts, await sync_to_async(_seen)(request)
-                if posts != before:
+                before, seen = seen, await sync_to_async(_seen)(request)
+                if seen != before:
                     yield _reset(sent)
                 elif not check_due_s and isinstance(item, Steps):
-                    yield _written(item, posts)
+                    yield _written(item, seen)
                 check_due_s = time.monotonic() + CHECK_S
     except (_Gone, asyncio.CancelledError):
         return
@@ -97,14 +101,18 @@ class _Gone(Exception):
     """The account or the session is no more."""
 
 
-def _begin(request: HttpRequest, after: int) -> tuple[frozenset[str] | None, Missed]:
-    """Whose posts the reader sees, and what it has missed; on a thread of Django's."""
-    posts = _seen(request)
+def _may_read(user: User) -> bool:
+    return any(user.has_right(right) for right in _READERS)
+
+
+def _begin(request: HttpRequest, after: int) -> tuple[Sight, Missed]:
+    """What the reader sees, and what it has missed; on a thread of Django's."""
+    seen = _seen(request)
     try:
         with reading():
             store = Store.objects.first()
             newest = store.sequence if store else 0
-            return posts, Missed(newest, steps_after(after, newest))
+            return seen, Missed(newest, steps_after(after, newest))
     finally:
         connections.close_all()
 
@@ -116,8 +124,8 @@ class Missed(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...] | None
 
 
-def _seen(request: HttpRequest) -> frozenset[str] | None:
-    """The posts that the reader may see now; None: all.
+def _seen(request: HttpRequest) -> Sight:
+    """What the reader may see now.
 
     Raises:
         _Gone: nothing at all.
@@ -129,44 +137,44 @@ def _seen(request: HttpRequest) -> frozenset[str] | None:
         if request.session.get_expiry_age() <= 0:
             raise _Gone
         user = get_user(request)
-        if not isinstance(user, User) or not user.is_active:
+        if not isinstance(user, User) or not _may_read(user):
             raise _Gone
-        return posts_seen(user)
+        return sight_of(user)
     finally:
         connections.close_all()
 
 
-def _written(steps: Steps | Missed, posts: frozenset[str] | None) -> bytes:
+def _written(steps: Steps | Missed, seen: Sight) -> bytes:
     shown = [
         b'{"kind":%b,"key":%b,"value":%b}'
-        % (msgspec.json.encode(one.kind), msgspec.json.encode(one.key), one.value)
+        % (msgspec.json.encode(one.kind), msgspec.json.encode(one.key), _value(one, seen))
         for one in steps.steps or ()
-        if posts is None or one.post is None or one.post in posts
+        if (seen.posts is None or one.post is None or one.post in seen.posts)
+        and (one.kind == "alarm" or not seen.only_cases)
     ]
     return _event("step", b"[" + b",".join(shown) + b"]", steps.sequence)
 
 
-def _is_beyond(steps: Steps, posts: frozenset[str] | None) -> bool:
-    return posts is not None and any(
-        one.kind == "alarm" and one.post is not None and one.post not in posts
-        for one in steps.steps
-    )
+def _value(step: Step, seen: Sight) -> bytes:
+    if not seen.only_cases or step.post is None:
+        return step.value
+    return msgspec.json.encode(case_of(msgspec.json.decode(step.value)))
 
 
 def _reset(sequence: int) -> bytes:
     return _event("reset", b"{}", sequence)
 
 
-def _pulse(pulse: Pulse) -> bytes:
-    return msgspec.json.encode(
-        {
-            "sequence": pulse.sequence,
-            "at_ms": time.time_ns() // 1_000_000,
-            "database": pulse.database,
-            "processes": pulse.processes,
-            "gateways": pulse.gateways,
-        }
-    )
+def _pulse(pulse: Pulse, seen: Sight) -> bytes:
+    said: dict[str, Any] = {
+        "user_id": seen.user_id,
+        "sequence": pulse.sequence,
+        "at_ms": time.time_ns() // 1_000_000,
+        "database": pulse.database,
+    }
+    if not seen.only_cases:
+        said |= {"processes": pulse.processes, "gateways": pulse.gateways}
+    return msgspec.json.encode(said)
 
 
 def _event(name: str, data: bytes, sequence: int | None = None) -> bytes:

@@ -28,7 +28,7 @@ from mcc.cases import picture as pictures
 from mcc.cases.actions import Refused, act
 from mcc.cases.models import Alarm
 from mcc.console.areas import areas_of_kecamatan
-from mcc.console.seen import posts_seen
+from mcc.console.seen import posts_seen, sight_of
 from mcc.console.tiles import TilesUnusable, tiles_of
 from mcc.people.address import client_address
 from mcc.people.models import Screen, User
@@ -112,9 +112,10 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 @never_cache
-@_for("phone", "console")
+@_for("phone", "console", "cases")
 def phone(request: HttpRequest) -> HttpResponse:
-    """What a picket on the way looks at: the alarms of the own area, large, by hand."""
+    """For a telephone: to a picket the open alarms of the own area, to an officer the cases of the
+    own kelurahan."""
     return render(request, "console/phone.html", {"config": _config(_user(request))})
 
 
@@ -145,10 +146,12 @@ def _config(user: User) -> dict[str, Any]:
 
 @require_GET
 @never_cache
-@_for("console", "phone")
+@_for("console", "phone", "cases")
 def picture(request: HttpRequest) -> HttpResponse:
     """The present state, whole, with the number of the newest change in it."""
-    return _json(pictures.picture(posts=posts_seen(_user(request))))
+    seen = sight_of(_user(request))
+    shown = pictures.cases if seen.only_cases else pictures.picture
+    return _json(shown(posts=seen.posts))
 
 
 @require_GET
@@ -193,7 +196,7 @@ def _sees(request: HttpRequest, post: str) -> bool:
 
 
 @require_POST
-@_for("console", "phone", "posts")
+@_for("console", "phone", "posts", "cases")
 def do(request: HttpRequest) -> HttpResponseBase:
     """Do one thing; a refusal says why, in the language of the page, and who was first."""
     if len(request.body) > WISH_BYTES_MAX:

@@ -40,7 +40,8 @@ Action = Literal[Order, Window, OnFault, Note]
 # answered; `proofs`: which posts have shown that they work; `accounts`: people, tokens and hooks.
 # `practice`: drills, posters and false alarms. `visit`: goes from door to door and sees what is
 # theirs (`mcc.visits.access`); `visits`: sees all of it, and answers for what is held about people.
-# `practice`: drills, posters and false alarms. `anev`: the weekly analysis; `anev_make`: editions.
+# `cases`: the calls of the own kelurahan's posts with what is written about them, and nothing else.
+# `anev`: the weekly analysis; `anev_make`: editions.
 Right = Literal[
     "console",
     "phone",
@@ -53,6 +54,7 @@ Right = Literal[
     "practice",
     "visit",
     "visits",
+    "cases",
     "anev",
     "anev_make",
 ]
@@ -98,7 +100,7 @@ ACTIONS: dict[Role, frozenset[Action]] = {
     # Looks after accounts and registers; answering alarms is for those who are on shift.
     "administrator": frozenset(),
     # Goes from door to door; what was found there stands in `mcc.visits`.
-    "bhabinkamtibmas": frozenset(),
+    "bhabinkamtibmas": frozenset(("message",)),
 }
 RIGHTS: dict[Role, frozenset[Right]] = {
     "operator": frozenset(("console", "posts", "practice")),
@@ -121,7 +123,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     "administrator": frozenset(
         ("console", "posts", "admin", "registers", "figures", "proofs", "accounts", "anev")
     ),
-    "bhabinkamtibmas": frozenset(("visit", "anev")),
+    "bhabinkamtibmas": frozenset(("visit", "cases", "anev")),
 }
 # Sees and does only what concerns its own unit's area.
 OWN_AREA_ONLY: frozenset[Role] = frozenset(("picket",))

@@ -72,6 +72,14 @@ def _take(ground: Ground, target: Path) -> None:
     expect(phone.locator("#said p")).to_have_count(0, timeout=15_000)
     _still(phone, target / "phone.png")
 
+    officer = ground.page("hadi", "/phone/", language="id")
+    officer.set_viewport_size({"width": 390, "height": 700})
+    officer.locator("#alarms input").fill("Saya kenal ketua RW, saya telepon beliau")
+    officer.locator("#alarms form button").click()
+    expect(officer.locator(".said-line")).to_have_count(1)
+    expect(officer.locator("#said p")).to_have_count(0, timeout=15_000)
+    _still(officer, target / "officer-cases.png")
+
     ground.centre.kill("serve")
     expect(console.locator("#stale")).to_be_visible(timeout=20_000)
     _still(console, target / "console-not-live.png")

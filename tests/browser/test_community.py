@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import time
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -139,12 +140,63 @@ def test_call_back_help_and_message_by_keys_alone_hold_up_nothing(ground: Ground
     console.keyboard.press("m")
     console.keyboard.type("Pelaku lari ke utara")
     finish(console)
-    expect(console.locator(".thread")).to_contain_text("Sari Pelaku lari ke utara")
+    expect(console.locator(".thread")).to_contain_text("Sari, operator Pelaku lari ke utara")
     # On the telephone of the picket whose place it is.
     phone = ground.page("agus", "/phone/")
     expect(phone.locator("#alarms > li", has_text=POSTS[3][1])).to_contain_text("lari ke utara")
     console.keyboard.press("a")
     expect(console.locator("#map .mark.calling")).to_have_count(0)
+
+
+def test_an_officer_reads_and_writes_about_the_cases_of_the_own_kelurahan_only(
+    ground: Ground,
+) -> None:
+    console, officer = ground.page("sari"), ground.page("hadi", "/phone/")
+    officer.set_viewport_size({"width": 360, "height": 740})
+    there, own = ground.alarm(POSTS[3][0]), ground.alarm(POSTS[2][0])
+    console.click(row(console, own.alarm_id))
+    console.keyboard.press("m")
+    console.keyboard.type("Polsek Klojen berangkat")
+    finish(console)
+    card = officer.locator("#alarms > li")
+    expect(card).to_have_count(1)
+    expect(card.locator("h3")).to_have_text(POSTS[2][1])
+    expect(card).to_contain_text("Jl. Kasin No. 2")
+    expect(card).to_contain_text("calling, nobody has answered")
+    expect(card.locator(".said-line")).to_contain_text("Sari, operator")
+    expect(card.locator("button")).to_have_text(["Send"])
+    card.locator("input").fill("Saya kenal ketua RW, saya telepon")
+    card.locator("button").click()
+    expect(card.locator(".said-line")).to_have_count(2)
+    expect(card.locator("input")).to_have_value("")
+    said = "Hadi, Bhabinkamtibmas Saya kenal ketua RW, saya telepon"
+    expect(console.locator(".thread")).to_contain_text(said)
+    picket = ground.page("agus", "/phone/")
+    expect(picket.locator("#alarms > li", has_text=POSTS[3][1])).to_be_visible()
+    # Over: the thread goes on; what is being typed moves with its case.
+    card.locator("input").focus()
+    officer.keyboard.type("Warga sudah ten")
+    ground.double._put(own, state="resolved", outcome="false")
+    over = officer.locator("#over > li").first
+    expect(over).to_contain_text("resolved: false")
+    expect(officer.locator("#quiet")).to_be_visible()
+    officer.keyboard.type("ang")
+    officer.keyboard.press("Enter")
+    expect(over.locator(".said-line").last).to_contain_text("Warga sudah tenang")
+    assert officer.evaluate("document.documentElement.scrollWidth") <= 360
+    assert serious(officer) == []
+    # By asking it gets nothing of the other kelurahan either.
+    wish = {"action": "message", "screen": "s", "note": "x", "alarm_id": there.alarm_id}
+    token = officer.evaluate("document.querySelector('[name=csrfmiddlewaretoken]').value")
+    codes = [
+        officer.context.request.post(
+            f"{ground.address}/do",
+            data=wish | {"alarm_id": alarm_id},
+            headers={"X-CSRFToken": token, "Referer": ground.address},
+        ).status
+        for alarm_id in (there.alarm_id, str(uuid.uuid4()))
+    ]
+    assert codes == [404, 404]
 
 
 @pytest.fixture

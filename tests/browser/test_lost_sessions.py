@@ -83,6 +83,41 @@ def test_a_telephone_notes_nothing_when_its_session_has_ended(ground: Ground) ->
         expect(going).not_to_contain_text("✓")
 
 
+def test_when_another_officer_signs_in_beside_it_a_telephone_shows_the_cases_of_that_one(
+    ground: Ground,
+) -> None:
+    ground.alarm(POSTS[1][0])
+    ground.alarm(POSTS[2][0])
+    context = ground.context("wibowo")
+    sign_in(ground, context, "wibowo")
+    page = ground.open(context, "/phone/")
+    names = page.locator("#alarms > li h3")
+    expect(names).to_have_text([POSTS[1][1]])
+    # As by signing in: the session of before has ended.
+    with without_session(ground, "wibowo"):
+        sign_in(ground, context, "hadi")
+        expect(names).to_have_text([POSTS[2][1]], timeout=40_000)
+        expect(page.locator("header .who")).to_contain_text("Hadi")
+
+
+def test_an_officer_whose_session_has_ended_is_shown_no_case(ground: Ground) -> None:
+    ground.alarm(POSTS[2][0])
+    page = ground.page("hadi", "/phone/")
+    card = page.locator("#alarms > li")
+    expect(card).to_have_count(1)
+    with without_session(ground, "hadi"):
+        card.locator("input").fill("x")
+        card.locator("button").click()
+        expect(page.locator("#said .refused")).to_contain_text("NOT SENT: you are signed out")
+        ground.alarm(POSTS[2][0])  # something happens, and its stream ends
+        expect(card).to_have_count(0)
+        expect(page.locator("#again a")).to_be_visible()
+        expect(page.locator("#quiet")).to_be_hidden()
+    sign_in(ground, page.context, "hadi")
+    expect(card).to_have_count(2)
+    expect(card.locator("input").first).to_have_value("x")
+
+
 def test_when_somebody_else_signs_in_beside_it_a_console_says_whose_its_deeds_are(
     ground: Ground,
 ) -> None:

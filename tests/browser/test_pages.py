@@ -21,7 +21,7 @@ PAGES: dict[str | None, tuple[str, ...]] = {
     None: ("/login/", "/info/", "/info/?lang=en", "/info/post/POST"),
     "sari": ("/shift/", "/password/", "/code/app/"),
     "dewi": ("/phone/", "/anev/"),
-    "wibowo": ("/anev/WEEK/0/",),
+    "wibowo": ("/phone/", "/anev/WEEK/0/"),
     "joko": ("/admin/", "/admin/registers/post/POST/change/"),
     "owes-rini": ("/code/",),
     "rini": (

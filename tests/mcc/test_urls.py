@@ -44,11 +44,11 @@ BY_RIGHT: dict[str, tuple[str, ...]] = {
     "figures/": ("figures",),
     "proofs/": ("proofs",),
     "shift/": ("console",),
-    "phone/": ("console", "phone"),
-    "picture": ("console", "phone"),
-    "stream": ("console", "phone"),
+    "phone/": ("console", "phone", "cases"),
+    "picture": ("console", "phone", "cases"),
+    "stream": ("console", "phone", "cases"),
     # What of it may be done is `mcc.cases.actions`' to say.
-    "do": ("console", "phone", "posts"),
+    "do": ("console", "phone", "posts", "cases"),
     "screen": ("console",),
     "case/": ("console", "phone"),
     "post/": ("console", "phone"),
@@ -150,6 +150,7 @@ def test_every_role_has_a_page_of_its_own() -> None:
 IN_THE_MENU: dict[str, tuple[str, ...]] = {
     "/": ("console",),
     "/shift/": ("console",),
+    "/phone/": ("phone", "cases"),
     "/practice/": ("practice",),
     "/posters/": ("practice",),
     "/false-alarms/": ("practice",),
@@ -167,7 +168,7 @@ def test_the_menu_names_each_page_that_a_role_may_see_and_no_other(role: str) ->
     wanted = {
         link for link, rights in IN_THE_MENU.items() if any(has_right(role, one) for one in rights)
     }
-    for page in wanted & {"/", "/practice/", "/anev/", "/visits/", "/admin/"}:
+    for page in wanted & {"/", "/phone/", "/practice/", "/anev/", "/visits/", "/admin/"}:
         html = client.get(page).content.decode()
         menu = re.search(r'<nav aria-label="(?:Halaman|Pages)">.*?</nav>', html, re.DOTALL)
         assert menu is not None, page

@@ -5,7 +5,7 @@ import { Link, post, postJson } from "./link.js";
 import { CityMap } from "./map.js";
 import { mark, word } from "./marks.js";
 import { Sound } from "./sound.js";
-import { actionWord, clock, connectionWord, day, faultWord, kindWord, make, outcomeWord, resultWord, span, stateWord } from "./words.js";
+import { actionWord, clock, connectionWord, day, faultWord, kindWord, make, outcomeWord, resultWord, roleWord, span, stateWord } from "./words.js";
 
 const config = JSON.parse(document.getElementById("config").textContent);
 const el = (id) => document.getElementById(id);
@@ -33,7 +33,7 @@ const may = (action) => config.actions.includes(action);
 
 const map = new CityMap(config.map, { onAlarm: (id) => choose({ alarm: id }), onPost: (id) => choose({ post: id }) });
 const sound = new Sound(() => draw());
-const link = new Link({
+const link = new Link(config.user_id, {
   onPicture: (picture) => take(picture),
   onStep: (steps) => steps.forEach(step),
   onPulse: (said) => {
@@ -796,7 +796,7 @@ function placeLines(alarm) {
 // What the command centre, the Polsek and the officer write to each other about this case.
 function threadOf(alarm) {
   if (!alarm.messages.length) return [];
-  const lines = alarm.messages.map((one) => make("li", "", make("time", "", clock(one.at_ms)), make("span", "", make("strong", "", one.operator), ` ${one.note}`)));
+  const lines = alarm.messages.map((one) => make("li", "", make("time", "", clock(one.at_ms)), make("span", "", make("strong", "", `${one.operator}, ${roleWord(one.role)}`), ` ${one.note}`)));
   return [make("h3", "", gettext("Messages")), make("ol", "history thread", ...lines)];
 }
 

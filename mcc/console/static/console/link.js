@@ -14,14 +14,14 @@ export async function post(path, body, headers = {}) {
 
 export const postJson = (path, value) => post(path, JSON.stringify(value), { "Content-Type": "application/json" });
 
-// One stream for the whole browser: the tab that holds the lock reads it and tells the others.
+// One stream for each person in a browser: the tab that holds the lock reads it and tells the others.
 // A browser opens six connections to a host; with a stream in every tab the seventh would hang.
 const PICTURE_AGAIN_MS = 1500;
 // Three pulses missed: this screen is not live.
 const STALE_MS = 7000;
 
 export class Link {
-  constructor({ onPicture, onStep, onPulse, onRefused }) {
+  constructor(userId, { onPicture, onStep, onPulse, onRefused }) {
     this.on = { onPicture, onStep, onPulse, onRefused };
     this.sequence = 0;
     this.heardAt = null; // performance.now() of the last word from the site
@@ -29,13 +29,14 @@ export class Link {
     this.waiting = []; // steps that came before the picture
     this.loaded = false;
     this.first = new Promise((done) => (this.onFirst = done));
-    this.channel = new BroadcastChannel("kentongan");
+    this.name = `kentongan-${userId}`;
+    this.channel = new BroadcastChannel(this.name);
     this.channel.onmessage = (event) => this.take(event.data);
   }
 
   start() {
     this.load();
-    navigator.locks.request("kentongan-stream", async () => {
+    navigator.locks.request(this.name, async () => {
       await this.first;
       this.read();
       return new Promise(() => {});

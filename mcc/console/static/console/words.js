@@ -65,6 +65,15 @@ export function actionWord(action) {
   }[action] ?? action;
 }
 
+export function roleWord(role) {
+  return {
+    operator: gettext("operator"),
+    picket: gettext("picket"),
+    supervisor: gettext("supervisor"),
+    bhabinkamtibmas: "Bhabinkamtibmas",
+  }[role] ?? role;
+}
+
 export function faultWord(name) {
   return {
     button_stuck: gettext("button stuck"),
