@@ -9,6 +9,7 @@ after everything that it names is on the disk. Whatever fails, the post starts w
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import pwd
@@ -19,7 +20,7 @@ import ssl
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -30,19 +31,21 @@ from device.first_boot import (
     Code,
     Decision,
     Standing,
+    Why,
+    bundle_wrong,
     decide,
     is_candidate,
     pattern,
     reason_text,
+    same,
 )
 from device.openssl import Unavailable, openssl, openssl_output
-from device.settings import HardwareSettings, LampSettings, PostFile
+from device.settings import HardwareSettings, LampSettings, PostFile, StoreSettings
 from process.bundle import (
     BUNDLE_BYTES_MAX,
     HERE,
     Bundle,
     BundleError,
-    BundleForAnother,
     read_bundle,
 )
 from process.files import PUBLIC_MODE, SECRET_MODE, replace_file, sync_directory
@@ -58,14 +61,20 @@ CANDIDATES_MAX = 8
 # Outboxes of posts that this card was before.
 SET_ASIDE_MAX = 4
 MOUNT_TIMEOUT_S = 30.0
+# The one back end that a card has: `mock` presses nothing, RPi.GPIO is not on it.
+_CARD_PINS = "lgpio"
 
 
 class CardStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What this start found, for the lamp: in memory, below `run`."""
+    """What this start found, for the lamp: in memory, below `run`.
+
+    `on_lamp`: whether a lamp may show the code, that is: there certainly is no post.
+    """
 
     post: str | None
     code: Code | None
-    why: str
+    why: str = ""
+    on_lamp: bool = False
     lamp: LampSettings = LampSettings()
     hardware: HardwareSettings = HardwareSettings()
 
@@ -127,48 +136,73 @@ class Card:
         self._hardware = HardwareSettings()
 
     def start(self) -> int:
-        """Look, decide, carry out, lay; 0 when the post can run, 1 when the lamp has a code."""
-        standing = self._standing()
-        decision = decide(self._look(), standing)
+        """Look, decide, carry out, lay; 0 when the post can run, 1 when it cannot."""
+        standing, failing = self._standing()
+        candidates = self._look()
+        decision = decide(candidates, standing)
         if decision.take is not None:
             try:
                 standing = self._take(decision.take, standing, is_other=decision.is_other)
             except OSError as error:
-                why = f"{error.filename or self._places.card}: {error.strerror or error}"
-                decision = Decision(code="card_failing", why=why)
-        self._tell(decision, standing)
+                decision = _failed(error, self._places.card)
+        elif decision.code == "no_bundle" and failing is not None:
+            decision = Decision(code="card_failing", why=failing)
+        is_laid = False
         if standing is not None:
             try:
                 self._lay(standing)
+                is_laid = True
             except (OSError, SettingsError) as error:
-                log("card_not_laid", level="error", post=standing.post, why=error)
-                return 1
+                decision = replace(_failed(error, self._places.card), wipe=decision.wipe)
+        self._tell(decision, standing)
         status = CardStatus(
             post=None if standing is None else standing.post,
             code=decision.code,
-            why=decision.why,
+            why="" if decision.why is None else decision.why.en,
+            # What cannot be read may be a post on a wall, whose lamp has its four meanings and
+            # dark is one of them; whoever lays a bundle there stands before it at a bench.
+            on_lamp=standing is None and (failing is None or bool(candidates)),
             lamp=self._lamp,
             hardware=self._hardware,
         )
         self._places.run.mkdir(parents=True, exist_ok=True, mode=0o755)
         replace_file(self._places.run / "status.json", msgspec.json.encode(status), PUBLIC_MODE)
-        return 0 if standing is not None else 1
+        return 0 if is_laid else 1
 
     # --- looking -----------------------------------------------------------------------------
 
-    def _standing(self) -> Standing | None:
+    def _standing(self) -> tuple[Standing | None, Why | None]:
+        """The identity that the card has, or why that cannot be known."""
         path = self._places.card / "standing.json"
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Standing)
+            self._require_data()
+            return msgspec.json.decode(path.read_bytes(), type=Standing), None
         except FileNotFoundError:
-            return None
-        except (OSError, msgspec.MsgspecError, ValueError) as error:
-            log("card_identity_unreadable", level="error", path=path, why=error)
-            return None
+            return None, None
+        except OSError as error:
+            why = _said(error)
+        except (msgspec.MsgspecError, ValueError):
+            why = same(f"{path}: damaged")
+        log("card_identity_unreadable", level="error", why=why.en)
+        return None, why
+
+    def _require_data(self) -> None:
+        """Refuse to go on without the data partition: its mount point lies in memory.
+
+        Raises:
+            OSError: it is not there; an identity laid there would be gone with the power.
+        """
+        card, state = self._places.card, self._places.state
+        try:
+            is_there = card.stat().st_dev == state.stat().st_dev
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            raise OSError(None, "the data partition is not mounted", str(card))
 
     def _look(self) -> list[Candidate]:
         try:
-            names = sorted(path.name for path in self._places.boot.iterdir() if path.is_file())
+            names = sorted(path.name for path in self._places.boot.iterdir())
         except OSError as error:
             log("boot_partition_unreadable", level="error", why=error)
             return []
@@ -180,38 +214,35 @@ class Card:
     def _examine(self, path: Path) -> Candidate:
         """Read a file as a bundle and look at it as a whole."""
         digest = ""
+        if path.is_dir():
+            why = Why("a folder, not a file", "sebuah folder, bukan berkas")
+            return Candidate(path.name, digest, wrong=("damaged", why))
         try:
             with path.open("rb") as file:
                 digest = hashlib.sha256(file.read(BUNDLE_BYTES_MAX + 1)).hexdigest()
             bundle = read_bundle(path, "post")
-        except BundleForAnother as error:
-            return Candidate(path.name, digest, wrong=("unfit", str(error)))
-        except (OSError, BundleError) as error:
-            return Candidate(path.name, digest, wrong=("damaged", str(error)))
-        wrong = self._unfit(bundle) or self._wrong_inside(bundle)
+            wrong = _unfit(bundle) or self._wrong_inside(bundle)
+        except BundleError as error:
+            said = str(error).removeprefix(f"{path}: ")
+            return Candidate(path.name, digest, wrong=bundle_wrong(error.kind, said))
+        except OSError as error:
+            return Candidate(path.name, digest, wrong=("card_failing", _said(error)))
         if wrong is not None:
             return Candidate(path.name, digest, wrong=wrong)
         return Candidate(path.name, digest, bundle)
 
-    def _unfit(self, bundle: Bundle) -> tuple[Code, str] | None:
-        missing = [name for name in NEEDED if name not in bundle.files]
-        strange = [name for name in bundle.files if name not in KNOWN]
-        if missing:
-            return "unfit", f"{bundle.name}: {', '.join(missing)} is missing"
-        if strange:
-            return "unfit", f"{bundle.name}: {', '.join(strange)} is not known here"
-        return None
-
-    def _wrong_inside(self, bundle: Bundle) -> tuple[Code, str] | None:
+    def _wrong_inside(self, bundle: Bundle) -> tuple[Code, Why] | None:
         with self._unpacked(bundle) as directory:
             try:
                 settings = read_settings(directory / "post.toml", PostFile)
             except SettingsError as error:
-                return "settings_wrong", _without(directory, "; ".join(error.problems))
+                return "settings_wrong", same(_without(directory, "; ".join(error.problems)))
             # From here the wires are known, so that a code shows on the lamp that is fitted.
-            self._lamp, self._hardware = settings.lamp, settings.hardware
-            if settings.post_id != bundle.name:
-                return "settings_wrong", f"post_id is {settings.post_id}, the bundle {bundle.name}"
+            if settings.hardware.pins == _CARD_PINS:
+                self._lamp, self._hardware = settings.lamp, settings.hardware
+            problems = _not_for_a_card(settings, bundle, directory)
+            if problems:
+                return "settings_wrong", same("; ".join(problems))
             wrong = _certificate_wrong(directory, bundle.name)
             if wrong is not None:
                 return "identity_wrong", wrong
@@ -219,7 +250,7 @@ class Card:
                 try:
                     read_settings(directory / "network.toml", NetworkFile)
                 except SettingsError as error:
-                    return "network_wrong", _without(directory, "; ".join(error.problems))
+                    return "network_wrong", same(_without(directory, "; ".join(error.problems)))
         return None
 
     @contextlib.contextmanager
@@ -238,6 +269,7 @@ class Card:
         """Bring an identity onto the data partition; after a power cut anywhere, do it again."""
         bundle = candidate.bundle
         assert bundle is not None  # by decide()
+        self._require_data()
         mine, theirs = self._directories(candidate.digest)
         mine.mkdir(parents=True, exist_ok=True, mode=0o700)
         theirs.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -284,10 +316,11 @@ class Card:
         reason = boot / REASON_FILE
         text = b""
         if decision.code is not None:
-            text = reason_text(decision.code, decision.why, standing).encode()
-            log("card_code", level="warning", code=decision.code, why=decision.why)
+            text = reason_text(decision, standing)
+            why = "" if decision.why is None else decision.why.en
+            log("card_code", level="warning", code=decision.code, where=decision.where, why=why)
         try:
-            was = reason.read_bytes() if reason.exists() else b""
+            was = _start_of(reason, len(text) + 1)
             if not decision.wipe and text == was:
                 return
             with self._writable_boot():
@@ -295,7 +328,7 @@ class Card:
                     wipe(boot / name)
                     log("bundle_wiped", file=name)
                 if text:
-                    replace_file(reason, text, PUBLIC_MODE)
+                    _write_reason(reason, text)
                 elif was:
                     reason.unlink()
                 sync_directory(boot)
@@ -398,7 +431,7 @@ def blink(places: Places) -> int:
     except (OSError, msgspec.MsgspecError) as error:
         log("card_status_unreadable", level="error", why=error)
         return 1
-    if status.code is None:
+    if status.code is None or not status.on_lamp:
         return 0
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
@@ -415,32 +448,111 @@ def blink(places: Places) -> int:
     return 0
 
 
-def _certificate_wrong(directory: Path, name: str) -> str | None:
+def _unfit(bundle: Bundle) -> tuple[Code, Why] | None:
+    missing = ", ".join(name for name in NEEDED if name not in bundle.files)
+    strange = ", ".join(name for name in bundle.files if name not in KNOWN)
+    if missing:
+        return "unfit", Why(f"{missing} is missing in it", f"{missing} tidak ada di dalamnya")
+    if strange:
+        return "unfit", Why(f"{strange} is not known here", f"{strange} tidak dikenal di sini")
+    return None
+
+
+def _not_for_a_card(settings: PostFile, bundle: Bundle, directory: Path) -> list[str]:
+    """What is right in a settings file and would leave this card with a dead button, with calls
+    in memory alone, or without its certificate.
+    """
+    problems = []
+    if settings.post_id != bundle.name:
+        problems.append(f"post.toml: post_id is {settings.post_id}, the bundle {bundle.name}")
+    if settings.hardware.pins != _CARD_PINS:
+        pins = settings.hardware.pins
+        problems.append(f'post.toml: [hardware] pins is "{pins}", a card has "{_CARD_PINS}"')
+    if settings.store != StoreSettings():
+        problems.append("post.toml: [store] path: a card keeps its calls in its own place only")
+    for key in ("ca", "certificate", "key"):
+        path = getattr(settings.mqtt, key)
+        if path not in [str(directory / name) for name in bundle.files]:
+            found = "is missing" if path is None else f"{_without(directory, path)}: not in it"
+            problems.append(f"post.toml: [mqtt] {key} {found}; a card has the bundle's own")
+    return problems
+
+
+def _certificate_wrong(directory: Path, name: str) -> Why | None:
     """Why certificate, key, authority and name do not belong together; no date is asked, because
     the clock of a new card is not set.
     """
     ca, identity = directory / "ca.pem", directory / "identity.pem"
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(identity)
+        # Without a word for a key that asks for one: nobody is there to type it.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(identity, password="")
     except (ssl.SSLError, OSError):
-        return "identity.pem: no certificate with its own key"
+        return Why(
+            "identity.pem: no certificate with its own key, readable without a password",
+            "identity.pem: bukan sertifikat dengan kuncinya sendiri yang terbaca tanpa kata sandi",
+        )
     try:
         purpose = ("-purpose", "sslclient", "-no_check_time")
         code, _, _ = openssl("verify", "-CAfile", str(ca), *purpose, str(identity))
         if code != 0:
-            return "identity.pem: not a client's certificate of the authority in ca.pem"
+            return Why(
+                "identity.pem: not a client's certificate of the authority in ca.pem",
+                "identity.pem: bukan sertifikat klien dari otoritas di ca.pem",
+            )
         shown = ("-noout", "-subject", "-nameopt", "RFC2253,sep_comma_plus")
         subject = openssl_output("x509", "-in", str(identity), *shown).decode("utf-8", "replace")
     except Unavailable as error:
-        return str(error)
+        return same(str(error))
     names = [
         part.removeprefix("CN=")
         for part in subject.strip().removeprefix("subject=").split(",")
         if part.startswith("CN=")
     ]
     if names != [name]:
-        return f"identity.pem: a certificate of {', '.join(names) or 'nobody'}, not of {name}"
+        whose = ", ".join(names)
+        return Why(
+            f"identity.pem: a certificate of {whose or 'nobody'}, not of {name}",
+            f"identity.pem: sertifikat milik {whose or 'tidak seorang pun'}, bukan {name}",
+        )
     return None
+
+
+def _failed(error: OSError | SettingsError, place: Path) -> Decision:
+    """What the technician is told when the card itself, or what lies on it, failed."""
+    if isinstance(error, SettingsError):
+        why = same("; ".join(error.problems))
+        log("card_not_laid", level="error", why=why.en)
+        return Decision(code="settings_wrong", where=str(place), why=why)
+    log("card_failing", level="error", why=error)
+    return Decision(code="card_failing", why=_said(error))
+
+
+def _said(error: OSError) -> Why:
+    what = error.strerror or str(error)
+    return same(f"{error.filename}: {what}" if error.filename else what)
+
+
+def _start_of(path: Path, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except FileNotFoundError:
+        return b""
+
+
+def _write_reason(path: Path, text: bytes) -> None:
+    """Put the text in its place; on a full FAT the old one makes room, being no longer true.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        replace_file(path, text, PUBLIC_MODE)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        path.unlink(missing_ok=True)
+        replace_file(path, text, PUBLIC_MODE)
 
 
 def _without(directory: Path, text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from process.bundle import Bundle
+from process.bundle import BUNDLE_BYTES_MAX, Bundle, Kind
 
 Code = Literal[
     "no_bundle",
@@ -67,9 +67,9 @@ WORDS: dict[Code, Words] = {
     ),
     "settings_wrong": Words(
         "pengaturan pos di dalam bundel salah",
-        "perbaiki wiring.toml di kantor sesuai alasan di bawah, lalu mintalah bundel baru",
+        "perbaiki wiring.toml di kantor sesuai alasan di atas, lalu mintalah bundel baru",
         "the post's settings in the bundle are wrong",
-        "mend wiring.toml in the office as said below, then ask for a new bundle",
+        "mend wiring.toml in the office as said above, then ask for a new bundle",
     ),
     "identity_wrong": Words(
         "sertifikat di dalam bundel bukan milik pos ini, kuncinya, atau otoritasnya",
@@ -79,17 +79,48 @@ WORDS: dict[Code, Words] = {
     ),
     "network_wrong": Words(
         "pengaturan jaringan di dalam bundel salah",
-        "perbaiki network.toml di kantor sesuai alasan di bawah, lalu mintalah bundel baru",
+        "perbaiki network.toml di kantor sesuai alasan di atas, lalu mintalah bundel baru",
         "the network settings in the bundle are wrong",
-        "mend network.toml in the office as said below, then ask for a new bundle",
+        "mend network.toml in the office as said above, then ask for a new bundle",
     ),
     "card_failing": Words(
-        "partisi data di kartu ini tidak dapat ditulis",
+        "kartu ini tidak dapat dibaca atau ditulis",
         "tulis kartu yang baru; yang ini rusak",
-        "the data partition of this card cannot be written",
+        "this card cannot be read or written",
         "write a new card; this one is failing",
     ),
 }
+
+
+@dataclass(frozen=True)
+class Why:
+    """The reason on this one card, in both languages; where there is only one, it is said twice."""
+
+    en: str
+    id: str
+
+
+def same(text: str) -> Why:
+    """What a program said, such as the name of a key and what is allowed there."""
+    return Why(text, text)
+
+
+# Copying again mends these; another bundle the rest.
+_DAMAGED: frozenset[Kind] = frozenset({"unreadable", "large", "cut", "changed"})
+_BUNDLE_ID: dict[Kind, str] = {
+    "unreadable": "berkas itu tidak dapat dibaca",
+    "large": f"lebih besar daripada {BUNDLE_BYTES_MAX // 1024} KiB, jadi bukan bundel",
+    "cut": "bukan bundel, atau terpotong",
+    "changed": "checksum-nya salah: isinya berubah",
+    "newer": "versi bundel itu lebih baru daripada kartu ini",
+    "shape": "utuh, tetapi isinya bukan isi sebuah bundel",
+    "role": "dibuat untuk pihak lain (gateway, konsol, broker), bukan untuk pos",
+}
+
+
+def bundle_wrong(kind: Kind, said: str) -> tuple[Code, Why]:
+    """Code and reason of a file that is no bundle for this card; `said` is in English."""
+    return ("damaged" if kind in _DAMAGED else "unfit"), Why(said, _BUNDLE_ID[kind])
 
 
 @dataclass(frozen=True)
@@ -107,7 +138,7 @@ class Candidate:
     file: str
     digest: str
     bundle: Bundle | None = None
-    wrong: tuple[Code, str] | None = None
+    wrong: tuple[Code, Why] | None = None
 
     def __post_init__(self) -> None:
         """One of the two, never both."""
@@ -117,12 +148,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Decision:
-    """Take this one, wipe these files, say this. `is_other`: it was another post before."""
+    """Take this one, wipe these files, say this. `is_other`: it was another post before.
+
+    `where`: the files or the place that `why` speaks of.
+    """
 
     take: Candidate | None = None
     wipe: tuple[str, ...] = ()
     code: Code | None = None
-    why: str = ""
+    where: str = ""
+    why: Why | None = None
     is_other: bool = False
 
 
@@ -145,11 +180,11 @@ def decide(candidates: Sequence[Candidate], standing: Standing | None) -> Decisi
         return Decision(wipe=taken, code="no_bundle" if standing is None else None)
     if len({one.digest for one in fresh}) > 1:
         names = ", ".join(sorted(one.file for one in fresh))
-        return Decision(wipe=taken, code="many_bundles", why=names)
+        return Decision(wipe=taken, code="many_bundles", where=names)
     first = fresh[0]
     if first.wrong is not None:
         code, why = first.wrong
-        return Decision(wipe=taken, code=code, why=why)
+        return Decision(wipe=taken, code=code, where=first.file, why=why)
     assert first.bundle is not None  # by Candidate
     return Decision(
         take=first,
@@ -165,24 +200,33 @@ def pattern(code: Code) -> tuple[tuple[bool, bool, int], ...]:
     return (*steps[:-1], (False, False, _PAUSE_MS))
 
 
-def reason_text(code: Code, why: str, standing: Standing | None) -> str:
-    """The text file for the technician's laptop, for any editor: lines end as Windows wants."""
-    words, flashes = WORDS[code], CODES.index(code) + 1
+def reason_text(decision: Decision, standing: Standing | None) -> bytes:
+    """The text file for the technician's laptop: what, where, why, what to do, in both languages.
+
+    For any editor: lines end as Windows wants.
+    """
+    assert decision.code is not None  # by the caller: there is something to say
+    words, flashes = WORDS[decision.code], CODES.index(decision.code) + 1
     keeps_id = keeps_en = ""
     if standing is not None:
-        keeps_id = f"Kartu ini tetap bekerja sebagai {standing.post}."
-        keeps_en = f"This card goes on as {standing.post}."
+        keeps_id = f"Kartu ini tetap {standing.post}."
+        keeps_en = f"This card stays {standing.post}."
+    where, why = decision.where, decision.why or same("")
     lines = [
-        f"KENTONGAN: kode {flashes} / code {flashes} ({code})",
+        f"KENTONGAN: kode {flashes} / code {flashes} ({decision.code})",
         "",
         f"Masalah: {words.means_id}.",
+        f"Di mana: {where}" if where else "",
+        f"Alasan:  {why.id}" if why.id else "",
         f"Lakukan: {words.do_id}.",
         keeps_id,
         "",
         f"Problem: {words.means_en}.",
-        f"Do: {words.do_en}.",
+        f"Where:   {where}" if where else "",
+        f"Reason:  {why.en}" if why.en else "",
+        f"Do:      {words.do_en}.",
         keeps_en,
-        "",
-        f"Alasan / reason: {why}" if why else "",
     ]
-    return "\r\n".join(lines).rstrip() + "\r\n"
+    kept = [line for at, line in enumerate(lines) if line or at in (1, 7)]
+    # A name on a FAT can hold half a character, which no encoding has.
+    return ("\r\n".join(kept) + "\r\n").encode("utf-8", "replace")

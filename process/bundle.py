@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +17,7 @@ from msgspec import Meta
 from process.files import PUBLIC_MODE, SECRET_MODE, replace_file
 from protocol.values import NAME_PATTERN
 
+VERSION = 1
 BUNDLE_BYTES_MAX = 256 * 1024
 # Stands for the directory in which a bundle's files come to lie, in its settings.
 HERE = "@here@"
@@ -25,18 +26,38 @@ FileName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}\.(?:pem|toml)\Z",
 FileText = Annotated[str, Meta(max_length=64 * 1024)]
 
 
+# `cut` and `changed` are mended by copying it again; the last three by another bundle.
+Kind = Literal["unreadable", "large", "cut", "changed", "newer", "shape", "role"]
+
+
 class BundleError(Exception):
-    """The bundle cannot be used; the text says why."""
+    """The bundle cannot be used; the text says why, `kind` what sort of mistake it is."""
+
+    def __init__(self, kind: Kind, text: str) -> None:
+        """Keep both."""
+        super().__init__(text)
+        self.kind = kind
 
 
-class BundleForAnother(BundleError):
-    """It is whole, and made for another role."""
+class _Version(msgspec.Struct):
+    """What is read first: a later version may have any other field."""
+
+    kentongan_bundle: int
+
+
+class _Sealed(msgspec.Struct):
+    """What the checksum is over, of whatever form."""
+
+    role: str
+    name: str
+    files: dict[str, str]
+    sha256: str
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """The file as it is written, JSON. `name` is the identity, `role` what it may be."""
 
-    kentongan_bundle: Annotated[int, Meta(ge=1, le=1)] = 1
+    kentongan_bundle: Annotated[int, Meta(ge=VERSION, le=VERSION)] = VERSION
     role: Annotated[str, Meta(pattern=r"^[a-z]{1,16}\Z", max_length=16)]
     name: Annotated[str, Meta(pattern=NAME_PATTERN, max_length=64)]
     files: Annotated[dict[FileName, FileText], Meta(min_length=1, max_length=8)]
@@ -63,19 +84,27 @@ def read_bundle(path: Path, role: str) -> Bundle:
         with path.open("rb") as file:
             content = file.read(BUNDLE_BYTES_MAX + 1)
     except OSError as error:
-        raise BundleError(f"{path}: {error.strerror or error}") from None
+        raise BundleError("unreadable", f"{path}: {error.strerror or error}") from None
     if len(content) > BUNDLE_BYTES_MAX:
-        raise BundleError(f"{path}: larger than {BUNDLE_BYTES_MAX // 1024} KiB, no bundle")
+        kib = BUNDLE_BYTES_MAX // 1024
+        raise BundleError("large", f"{path}: larger than {kib} KiB, no bundle")
+    try:
+        version = msgspec.json.decode(content, type=_Version).kentongan_bundle
+        if version > VERSION:
+            raise BundleError("newer", f"{path}: a bundle of version {version}, newer than this")
+        sealed = msgspec.json.decode(content, type=_Sealed)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BundleError("cut", f"{path}: not a bundle: {_said(error)}; copy it again") from None
+    if sealed.sha256 != _digest(sealed.role, sealed.name, sealed.files):
+        why = "its checksum is wrong: it was changed; copy it again"
+        raise BundleError("changed", f"{path}: {why}")
+    # From here on it is what somebody made, whole.
     try:
         bundle = msgspec.json.decode(content, type=Bundle)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        # msgspec names the path of a wrong field, never its value.
-        why = str(error) if isinstance(error, msgspec.ValidationError) else "it is cut or changed"
-        raise BundleError(f"{path}: not a bundle: {why[:200]}; copy it again") from None
-    if bundle.sha256 != _digest(bundle.role, bundle.name, bundle.files):
-        raise BundleError(f"{path}: its checksum is wrong: it was changed; copy it again")
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BundleError("shape", f"{path}: not a bundle: {_said(error)}") from None
     if bundle.role != role:
-        raise BundleForAnother(f"{path}: this bundle is for a {bundle.role}, not for a {role}")
+        raise BundleError("role", f"{path}: this bundle is for a {bundle.role}, not for a {role}")
     return bundle
 
 
@@ -95,8 +124,14 @@ def unpack(bundle: Bundle, directory: Path) -> list[Path]:
             replace_file(directory / name, content.encode(), mode)
             written.append(directory / name)
     except OSError as error:
-        raise BundleError(f"{error.filename or directory}: {error.strerror or error}") from None
+        where = error.filename or directory
+        raise BundleError("unreadable", f"{where}: {error.strerror or error}") from None
     return written
+
+
+def _said(error: Exception) -> str:
+    """Msgspec names the path of a wrong field, never its value."""
+    return str(error)[:200] if isinstance(error, msgspec.ValidationError) else "cut or changed"
 
 
 def _digest(role: str, name: str, files: dict[str, str]) -> str:

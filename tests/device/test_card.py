@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import io
+import json
+import os
 import re
+import subprocess
+import sys
+import tarfile
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +20,17 @@ import pytest
 
 from device import card as card_module
 from device.card import CANDIDATES_MAX, SET_ASIDE_MAX, Card, CardStatus, Places
-from device.first_boot import CODES, REASON_FILE, WORDS, Candidate, Standing, decide, pattern
+from device.first_boot import (
+    CODES,
+    REASON_FILE,
+    WORDS,
+    Candidate,
+    Code,
+    Standing,
+    decide,
+    pattern,
+    same,
+)
 from device.settings import PostFile
 from gateway.identities import Authority, Identity
 from hardware.lamp import check_pattern
@@ -76,7 +94,7 @@ def start(places: Places) -> CardStatus:
 
 def reason(places: Places) -> str:
     path = places.boot / REASON_FILE
-    return path.read_text() if path.exists() else ""
+    return path.read_bytes().decode() if path.exists() else ""
 
 
 def put(places: Places, content: bytes, name: str = f"{POST}.kentongan") -> Path:
@@ -128,7 +146,12 @@ def changed(whole: bytes) -> bytes:
     return whole.replace(b"112.6", b"112.7", 1)
 
 
-def rewritten(change: Callable[[Files], None]) -> Callable[[dict[str, Files]], bytes]:
+Make = Callable[[dict[str, Files]], bytes]
+
+
+def rewritten(change: Callable[[Files], object]) -> Make:
+    """A bundle of ours in which somebody changed a file, and which is whole."""
+
     def make(files: dict[str, Files]) -> bytes:
         own = dict(files[POST])
         change(own)
@@ -137,17 +160,73 @@ def rewritten(change: Callable[[Files], None]) -> Callable[[dict[str, Files]], b
     return make
 
 
-def whole_of(change: Callable[[bytes], bytes]) -> Callable[[dict[str, Files]], bytes]:
+def with_file(name: str, text: str) -> Make:
+    return rewritten(lambda own: own.update({name: text}))
+
+
+def with_settings(text: str) -> Make:
+    return with_file("post.toml", text)
+
+
+def whole_of(change: Callable[[bytes], bytes]) -> Make:
     return lambda files: change(pack("post", POST, files[POST]))
 
 
-BAD: dict[str, tuple[str, str, Callable[[dict[str, Files]], bytes]]] = {
+def resealed(**changes: object) -> Make:
+    """Another form under its own right checksum."""
+
+    def make(files: dict[str, Files]) -> bytes:
+        whole = {**json.loads(pack("post", POST, files[POST])), **changes}
+        sum_of = pack(whole["role"], whole["name"], whole["files"])
+        return json.dumps({**whole, "sha256": json.loads(sum_of)["sha256"]}).encode()
+
+    return make
+
+
+def an_archive(files: dict[str, Files]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(f"{POST}.kentongan", pack("post", POST, files[POST]))
+    return content.getvalue()
+
+
+def a_tape_with_a_link(files: dict[str, Files]) -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tape:
+        link = tarfile.TarInfo("identity.pem")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/shadow"
+        tape.addfile(link)
+    return content.getvalue()
+
+
+def locked(identity: str) -> str:
+    """The same key under a password."""
+    key, command = identity[identity.index("-----BEGIN PRIVATE") :], ("openssl", "pkey", "-aes256")
+    done = subprocess.run(
+        [*command, "-passout", "pass:x"], input=key, capture_output=True, text=True, check=True
+    )
+    return identity.replace(key, done.stdout)
+
+
+# Kind -> its code, what the text says of it in English, and the file.
+BAD: dict[str, tuple[Code, str, Make]] = {
     "empty": ("damaged", "copy it again", lambda files: b""),
     "half copied": ("damaged", "copy it again", whole_of(cut)),
     "a byte changed": ("damaged", "checksum", whole_of(changed)),
     "the end in zeros": ("damaged", "copy it again", whole_of(lambda w: cut(w) + bytes(len(w)))),
     "a picture": ("damaged", "copy it again", lambda files: b"\x89PNG\r\n\x1a\n" + bytes(500)),
+    "an archive around it": ("damaged", "copy it again", an_archive),
+    "a tape with a link in it": ("damaged", "copy it again", a_tape_with_a_link),
     "far too large": ("damaged", "larger than", lambda files: b" " * (BUNDLE_BYTES_MAX + 1)),
+    "as deep as it is long": ("damaged", "copy it again", lambda files: b"[" * 100_000),
+    "a file outside": ("unfit", "files", resealed(files={"../../etc/passwd.pem": "x"})),
+    "a name that is a path": ("unfit", "name", resealed(name="../x")),
+    "a bundle of version 2": ("unfit", "newer", resealed(kentongan_bundle=2, more=["new"])),
+    "a gateway's": (
+        "unfit",
+        "for a gateway, not for a post",
+        lambda files: pack("gateway", "gw-malang", {"ca.pem": "x", "identity.pem": "y"}),
+    ),
     "a console's": (
         "unfit",
         "for a console, not for a post",
@@ -156,27 +235,51 @@ BAD: dict[str, tuple[str, str, Callable[[dict[str, Files]], bytes]]] = {
     "without a certificate": (
         "unfit",
         "identity.pem is missing",
-        rewritten(lambda own: own.__delitem__("identity.pem")),
+        rewritten(lambda own: own.pop("identity.pem")),
     ),
-    "from the future": (
-        "unfit",
-        "camera.toml is not known",
-        rewritten(lambda own: own.update({"camera.toml": ""})),
-    ),
+    "from the future": ("unfit", "camera.toml is not known", with_file("camera.toml", "")),
     "a mistyped key": (
         "settings_wrong",
         "bounce_ms",
-        rewritten(lambda own: own.update({"post.toml": settings(POST, "[button]\nbounce_ms = 5")})),
+        with_settings(settings(POST, "[button]\nbounce_ms = 5")),
     ),
+    "settings that are no TOML": ("settings_wrong", "post.toml", with_settings("[button\n")),
     "two things on one line": (
         "settings_wrong",
         "are both 17",
-        rewritten(lambda own: own.update({"post.toml": settings(POST, "[cancel]\npin = 17")})),
+        with_settings(settings(POST, "[cancel]\npin = 17")),
     ),
     "settings of another post": (
         "settings_wrong",
         f"post_id is {OTHER}",
-        rewritten(lambda own: own.update({"post.toml": settings(OTHER)})),
+        with_settings(settings(OTHER)),
+    ),
+    "a button that nobody can press": (
+        "settings_wrong",
+        '[hardware] pins is "mock"',
+        with_settings(settings(POST, '[hardware]\npins = "mock"')),
+    ),
+    "pins that the card has no program for": (
+        "settings_wrong",
+        '[hardware] pins is "rpigpio"',
+        with_settings(settings(POST, '[hardware]\npins = "rpigpio"')),
+    ),
+    "calls kept where they die with the power": (
+        "settings_wrong",
+        "[store] path",
+        with_settings(settings(POST, '[store]\npath = "/tmp/post.db"')),
+    ),
+    "a key from elsewhere": (
+        "settings_wrong",
+        "[mqtt] key /etc/kentongan/key.pem: not in it",
+        with_settings(
+            settings(POST).replace(f'key = "{HERE}/identity', 'key = "/etc/kentongan/key')
+        ),
+    ),
+    "no certificate asked for": (
+        "settings_wrong",
+        "[mqtt] certificate is missing",
+        with_settings(re.sub(r"(?m)^(certificate|key) = .*\n", "", settings(POST))),
     ),
     "a certificate of another post": (
         "identity_wrong",
@@ -190,6 +293,21 @@ BAD: dict[str, tuple[str, str, Callable[[dict[str, Files]], bytes]]] = {
             "post", POST, {**files[POST], "identity.pem": files["stranger"]["identity.pem"]}
         ),
     ),
+    "an authority that is none": ("identity_wrong", "authority", with_file("ca.pem", "none")),
+    "the key of another": (
+        "identity_wrong",
+        "its own key",
+        lambda files: pack(
+            "post",
+            POST,
+            {
+                **files[POST],
+                "identity.pem": files[POST]["identity.pem"].partition("-----BEGIN PRIVATE")[0]
+                + "-----BEGIN PRIVATE"
+                + files[OTHER]["identity.pem"].partition("-----BEGIN PRIVATE")[2],
+            },
+        ),
+    ),
     "no key": (
         "identity_wrong",
         "its own key",
@@ -199,10 +317,20 @@ BAD: dict[str, tuple[str, str, Callable[[dict[str, Files]], bytes]]] = {
             )
         ),
     ),
+    "a key that asks for a password": (
+        "identity_wrong",
+        "without a password",
+        rewritten(lambda own: own.update({"identity.pem": locked(own["identity.pem"])})),
+    ),
     "a Wi-Fi password that is none": (
         "network_wrong",
         "[wifi] password",
-        rewritten(lambda own: own.update({"network.toml": '[wifi]\nssid = "a"\npassword = "abc"'})),
+        with_file("network.toml", '[wifi]\nssid = "a"\npassword = "abc"'),
+    ),
+    "a way out that is not in the network": (
+        "network_wrong",
+        "is not in 192.168.1.0/24",
+        with_file("network.toml", '[ethernet]\naddress = "192.168.1.2/24"\ngateway = "10.0.0.1"'),
     ),
 }
 
@@ -214,21 +342,31 @@ def test_a_bad_bundle_ends_in_its_code_and_in_both_languages(
     code, why, make = BAD[kind]
     bundle = put(places, make(files))
     status = start(places)
-    assert (status.post, status.code) == (None, code)
+    assert (status.post, status.code, status.on_lamp) == (None, code, True)
     assert why in status.why
     text = reason(places)
-    words = WORDS[code]  # type: ignore[index]
-    assert words.means_id in text
-    assert words.means_en in text
-    assert f"kode {CODES.index(code) + 1} / code {CODES.index(code) + 1}" in text
+    words, number = WORDS[code], CODES.index(code) + 1
+    assert text.startswith(f"KENTONGAN: kode {number} / code {number} ({code})\r\n")
+    for line in (
+        f"Masalah: {words.means_id}.",
+        f"Lakukan: {words.do_id}.",
+        f"Problem: {words.means_en}.",
+        f"Do:      {words.do_en}.",
+        f"Di mana: {bundle.name}",
+        f"Where:   {bundle.name}",
+    ):
+        assert f"\r\n{line}\r\n" in text
     assert why in text
+    assert len(re.findall(r"(?m)^(?:Alasan|Reason): +\S", text)) == 2
+    assert str(places.root) not in text
     assert "PRIVATE KEY" not in text
     assert "abc" not in text
     assert bundle.exists()  # the technician sees what he put there
     assert not places.settings.exists()
+    assert {path.name for path in places.boot.iterdir()} == {bundle.name, REASON_FILE}
 
 
-@pytest.mark.parametrize("kind", ["half copied", "a console's", "a mistyped key", "no key"])
+@pytest.mark.parametrize("kind", BAD)
 def test_a_bad_bundle_takes_no_identity_away(
     kind: str, places: Places, files: dict[str, Files]
 ) -> None:
@@ -236,15 +374,56 @@ def test_a_bad_bundle_takes_no_identity_away(
     start(places)
     put(places, BAD[kind][2](files))
     status = start(places)
-    assert (status.post, status.code) == (POST, BAD[kind][0])
-    assert f"This card goes on as {POST}" in reason(places)
+    assert (status.post, status.code, status.on_lamp) == (POST, BAD[kind][0], False)
+    assert f"This card stays {POST}." in reason(places)
+    assert f"Kartu ini tetap {POST}." in reason(places)
     assert read_settings(places.settings, PostFile).post_id == POST
+
+
+@pytest.mark.parametrize("year", [2024, 2066], ids=["over since 2026", "from 2066 on"])
+def test_no_date_is_asked_because_a_new_card_has_no_clock(
+    year: int, places: Places, files: dict[str, Files], tmp_path: Path
+) -> None:
+    at_ms = int(dt.datetime(year, 1, 2, tzinfo=dt.UTC).timestamp()) * 1000
+    authority = Authority.create(tmp_path / "then", "Test CA", at_ms)
+    issued = authority.provision(Identity(POST, "post", lat=-7.9, lon=112.6), at_ms)
+    own = {**files[POST], "identity.pem": issued.whole, "ca.pem": authority.ca_file.read_text()}
+    authority.close()
+    put(places, pack("post", POST, own))
+    assert start(places).post == POST
 
 
 def test_without_a_bundle_the_code_says_what_to_copy(places: Places) -> None:
     status = start(places)
-    assert (status.post, status.code) == (None, "no_bundle")
+    assert (status.post, status.code, status.on_lamp) == (None, "no_bundle", True)
+    assert "NAMA-POS.kentongan" in reason(places)
     assert "POST-NAME.kentongan" in reason(places)
+
+
+def test_a_folder_of_that_name_is_no_bundle(places: Places) -> None:
+    (places.boot / f"{POST}.kentongan").mkdir()
+    assert start(places).code == "damaged"
+    assert "a folder, not a file" in reason(places)
+    assert "sebuah folder, bukan berkas" in reason(places)
+
+
+def test_a_name_that_no_encoding_has_is_said_all_the_same(places: Places) -> None:
+    (places.boot / os.fsdecode(b"b\xfcndel.kentongan")).write_bytes(b"x")
+    assert start(places).code == "damaged"
+    assert "Where:   b?ndel.kentongan" in reason(places)
+
+
+def test_what_was_said_goes_when_it_is_no_longer_true(
+    places: Places, files: dict[str, Files]
+) -> None:
+    start(places)
+    assert "code 1 " in reason(places)
+    put(places, cut(pack("post", POST, files[POST])))
+    start(places)
+    assert "code 3 " in reason(places)
+    put(places, pack("post", POST, files[POST]))
+    assert start(places).post == POST
+    assert reason(places) == ""
 
 
 def test_two_different_bundles_are_one_too_many(places: Places, files: dict[str, Files]) -> None:
@@ -361,40 +540,148 @@ def test_a_power_cut_at_any_write_leaves_a_card_that_becomes_the_post(
     pytest.fail("the loop never came to the last write")
 
 
-def test_a_data_partition_that_takes_no_write_is_said(
-    places: Places, files: dict[str, Files], monkeypatch: pytest.MonkeyPatch
+# What a card's mounts may be at a start, as its fstab lays them: two partitions and a bind.
+MOUNTS = """
+mkdir -p "$1/data" "$1/boot/firmware" "$1/var/lib/kentongan"
+mount -t tmpfs -o size=256k data "$1/data"
+mkdir "$1/data/card" "$1/data/kentongan"
+mount --bind "$1/data/kentongan" "$1/var/lib/kentongan"
+mount -t tmpfs -o size=64k boot "$1/boot/firmware"
+cp "$1"/put/* "$1/boot/firmware/"
+full() { cat /dev/zero > "$1/filled" 2>/dev/null || true; }
+start() { "$python" -c 'import sys; from pathlib import Path; from device.card import Card, Places
+Card(Places(Path(sys.argv[1]))).start()' "$1"; }
+"""
+
+
+def on_mounts(places: Places, script: str) -> CardStatus:
+    """Starts a card whose file systems are real, in mounts of its own, and keeps what it wrote."""
+    assert os.geteuid() == 0, "this test needs root: it mounts, where nobody else sees it"
+    kept = 'mkdir "$1/kept"; cp -a "$1/boot/firmware/." "$1/kept/"'
+    subprocess.run(
+        [
+            *("unshare", "--mount", "--propagation", "private", "sh", "-ec"),
+            f"python=$2\n{MOUNTS}\n{script}\n{kept}",
+            *("sh", places.root, sys.executable),
+        ],
+        check=True,
+        timeout=60,
+    )
+    return msgspec.json.decode((places.run / "status.json").read_bytes(), type=CardStatus)
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, files: dict[str, Files]) -> Places:
+    """What a technician has copied lies in `put`."""
+    (tmp_path / "put").mkdir()
+    (tmp_path / f"put/{POST}.kentongan").write_bytes(pack("post", POST, files[POST]))
+    return Places(tmp_path)
+
+
+def kept(places: Places) -> dict[str, str]:
+    return {path.name: path.read_bytes().decode() for path in (places.root / "kept").iterdir()}
+
+
+def test_a_card_with_its_mounts_becomes_the_post(mounted: Places) -> None:
+    status = on_mounts(mounted, 'start "$1"')
+    assert (status.post, status.code) == (POST, None)
+    assert kept(mounted) == {}
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ('full "$1/data"; start "$1"', "No space left on device"),
+        ('mount -o remount,ro "$1/data"; start "$1"', "Read-only file system"),
+        ('umount "$1/var/lib/kentongan" "$1/data"; start "$1"', "is not mounted"),
+        ('umount "$1/var/lib/kentongan"; start "$1"', "is not mounted"),
+    ],
+    ids=["full", "read-only", "none", "no bind"],
+)
+def test_a_data_partition_that_takes_nothing_is_said_and_the_bundle_stays(
+    script: str, why: str, mounted: Places
 ) -> None:
-    put(places, pack("post", POST, files[POST]))
+    status = on_mounts(mounted, script)
+    assert (status.post, status.code, status.on_lamp) == (None, "card_failing", True)
+    assert why in status.why
+    text = kept(mounted)[REASON_FILE]
+    assert WORDS["card_failing"].do_id in text
+    assert WORDS["card_failing"].do_en in text
+    assert why in text
+    # Its only copy: nothing was taken, so nothing may be wiped.
+    assert "PRIVATE KEY" in kept(mounted)[f"{POST}.kentongan"]
 
-    def refuses(path: Path, content: bytes, mode: int) -> None:
-        if path.is_relative_to(places.card):
-            raise OSError(30, "Read-only file system", str(path))
-        path.write_bytes(content)
 
-    monkeypatch.setattr(card_module, "replace_file", refuses)
-    status = start(places)
-    assert (status.post, status.code) == (None, "card_failing")
-    assert "Read-only file system" in reason(places)
+def test_a_post_whose_data_partition_died_stays_dark_which_is_out_of_order(
+    mounted: Places,
+) -> None:
+    again = 'umount "$1/var/lib/kentongan" "$1/data"; rm "$1/etc/kentongan/post.toml"; start "$1"'
+    status = on_mounts(mounted, f'start "$1"; {again}')
+    assert (status.post, status.code, status.on_lamp) == (None, "card_failing", False)
+    assert "code 8 " in kept(mounted)[REASON_FILE]
+    assert not mounted.settings.exists()
+
+
+def test_on_a_full_boot_partition_an_old_text_makes_room_for_the_true_one(
+    mounted: Places, files: dict[str, Files]
+) -> None:
+    (mounted.root / f"put/{POST}.kentongan").write_bytes(cut(pack("post", POST, files[POST])))
+    (mounted.root / f"put/{REASON_FILE}").write_text("KENTONGAN: kode 1 / code 1 (no_bundle)")
+    status = on_mounts(mounted, 'full "$1/boot/firmware"; start "$1"')
+    assert (status.code, status.on_lamp) == ("damaged", True)
+    assert "code 3 " in kept(mounted)[REASON_FILE]
+
+
+def test_without_room_or_leave_for_a_text_the_lamp_says_it_alone(
+    mounted: Places, files: dict[str, Files]
+) -> None:
+    (mounted.root / f"put/{POST}.kentongan").write_bytes(cut(pack("post", POST, files[POST])))
+    boot = '"$1/boot/firmware"'
+    for number, script in enumerate((f"full {boot}", f"mount -o remount,ro {boot}")):
+        status = on_mounts(mounted, f'{script}; start "$1"')
+        assert (status.code, status.on_lamp) == ("damaged", True)
+        assert REASON_FILE not in kept(mounted)
+        (mounted.root / "kept").rename(mounted.root / f"kept{number}")
 
 
 def test_a_boot_partition_that_takes_no_write_does_not_keep_the_post_from_starting(
-    places: Places, files: dict[str, Files], monkeypatch: pytest.MonkeyPatch
+    mounted: Places,
 ) -> None:
-    put(places, pack("post", POST, files[POST]))
-
-    def refuses(path: Path) -> None:
-        raise OSError(30, "Read-only file system", str(path))
-
-    monkeypatch.setattr(card_module, "wipe", refuses)
-    assert start(places).post == POST
-    assert places.settings.exists()
+    wipes = 'test -e "$1/boot/firmware/mlg-klojen-rw01.kentongan"; start "$1"'
+    readonly = 'mount -o remount,ro "$1/boot/firmware"; start "$1"'
+    status = on_mounts(mounted, f'{readonly}; mount -o remount,rw "$1/boot/firmware"; {wipes}')
+    assert (status.post, status.code) == (POST, None)
+    assert mounted.settings.exists()
+    assert f"{POST}.kentongan" not in kept(mounted)  # wiped at the first start that could
 
 
-def test_a_standing_that_cannot_be_read_is_a_card_without_identity(
+def test_a_standing_that_cannot_be_read_is_a_failing_card_until_a_bundle_lies_there(
     places: Places, files: dict[str, Files]
 ) -> None:
     (places.card / "standing.json").write_bytes(b'{"post":')
-    assert start(places).code == "no_bundle"
+    status = start(places)
+    assert (status.code, status.on_lamp) == ("card_failing", False)
+    assert "standing.json: damaged" in reason(places)
+    put(places, pack("post", POST, files[POST]))
+    assert start(places).post == POST
+    assert reason(places) == ""
+
+
+def test_an_identity_that_can_be_laid_no_more_is_said_and_the_lamp_stays_dark(
+    places: Places, files: dict[str, Files]
+) -> None:
+    put(places, pack("post", POST, files[POST]))
+    start(places)
+    (network,) = places.card.glob("identity-*/network.toml")
+    network.write_text("[camera]\n")
+    status = start(places)
+    assert (status.post, status.code, status.on_lamp) == (POST, "settings_wrong", False)
+    assert "camera" in reason(places)
+    (own,) = places.card.glob("identity-*/post.toml")
+    own.unlink()
+    status = start(places)
+    assert (status.post, status.code, status.on_lamp) == (POST, "card_failing", False)
+    assert "post.toml: No such file" in reason(places)
 
 
 def test_the_wires_of_a_bundle_are_known_even_when_its_identity_is_wrong(
@@ -418,7 +705,7 @@ def test_a_code_is_so_many_flashes_of_both_colours(code: str) -> None:
 
 def test_what_was_taken_before_is_wiped_and_never_taken_again() -> None:
     standing = Standing(post=POST, digest="a" * 64)
-    lies_there = Candidate("x.kentongan", "a" * 64, wrong=("damaged", ""))
+    lies_there = Candidate("x.kentongan", "a" * 64, wrong=("damaged", same("")))
     decision = decide([lies_there], standing)
     assert (decision.take, decision.code, decision.wipe) == (None, None, ("x.kentongan",))
 
@@ -426,3 +713,11 @@ def test_what_was_taken_before_is_wiped_and_never_taken_again() -> None:
 def test_the_page_says_of_each_code_what_the_lamp_shows() -> None:
     rows = re.findall(r"^\| (\d) \| ", (DOCS / "card.en.md").read_text(), re.MULTILINE)
     assert rows == [str(number + 1) for number in range(len(CODES))]
+
+
+def test_the_page_names_every_planted_bundle_beside_its_code() -> None:
+    rows = re.findall(
+        r"^\| (\d) `(\w+)` \| (.+) \|$", (DOCS / "image.md").read_text(), re.MULTILINE
+    )
+    said = {(int(number), code, kind) for number, code, kinds in rows for kind in kinds.split("; ")}
+    assert said == {(CODES.index(code) + 1, code, kind) for kind, (code, _, _) in BAD.items()}

@@ -63,26 +63,35 @@ def refusal(path: Path) -> str | None:
 
 
 def with_(changes: dict[str, Any]) -> bytes:
-    return json.dumps({**json.loads(pack("post", "mlg-rw01", FILES)), **changes}).encode()
+    """Another content under its own right checksum: only its form can betray it."""
+    whole = {**json.loads(pack("post", "mlg-rw01", FILES)), **changes}
+    if "sha256" not in changes:
+        whole["sha256"] = json.loads(pack(whole["role"], whole["name"], whole["files"]))["sha256"]
+    return json.dumps(whole).encode()
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "kind"),
     [
-        {"files": {"../evil.pem": "x"}},
-        {"files": {"/etc/passwd": "x"}},
-        {"files": {"evil.sh": "x"}},
-        {"files": {}},
-        {"files": {f"f{n}.pem": "x" for n in range(9)}},
-        {"files": {"ca.pem": "x" * 65_537}},
-        {"name": "../x"},
-        {"kentongan_bundle": 2},
-        {"sha256": "0" * 64},
+        ({"files": {"../evil.pem": "x"}}, "shape"),
+        ({"files": {"/etc/passwd": "x"}}, "shape"),
+        ({"files": {"evil.sh": "x"}}, "shape"),
+        ({"files": {}}, "shape"),
+        ({"files": {f"f{n}.pem": "x" for n in range(9)}}, "shape"),
+        ({"files": {"ca.pem": "x" * 65_537}}, "shape"),
+        ({"files": ["ca.pem"]}, "cut"),
+        ({"name": "../x"}, "shape"),
+        ({"kentongan_bundle": 0}, "shape"),
+        ({"kentongan_bundle": 2}, "newer"),
+        ({"sha256": "0" * 64}, "changed"),
     ],
 )
-def test_a_bundle_that_nobody_made_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(BundleError):
+def test_a_bundle_that_nobody_made_is_refused(
+    tmp_path: Path, changes: dict[str, Any], kind: str
+) -> None:
+    with pytest.raises(BundleError) as refused:
         read_bundle(written(tmp_path, with_(changes)), "post")
+    assert refused.value.kind == kind
 
 
 def test_a_bundle_for_another_role_is_refused_by_its_role(tmp_path: Path) -> None:
