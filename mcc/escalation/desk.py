@@ -264,10 +264,14 @@ def _record(change: Changes, notice: Notice, *, delivered: bool) -> None:
 
 
 def forget_settled() -> None:
-    """Delete the oldest settled notices beyond the bound."""
+    """Delete the oldest settled notices beyond the bound, letters and others each for themselves.
+
+    That a week's letter went out is known by its notice, which no storm of calls may push out.
+    """
     settled = Notice.objects.exclude(settled_ms=None).order_by("-id")
-    for edge in settled.values_list("id", flat=True)[SETTLED_STORED_MAX : SETTLED_STORED_MAX + 1]:
-        settled.filter(id__lte=edge).delete()
+    for some in (settled.filter(rung=ANEV), settled.exclude(rung=ANEV)):
+        for edge in some.values_list("id", flat=True)[SETTLED_STORED_MAX : SETTLED_STORED_MAX + 1]:
+            some.filter(id__lte=edge).delete()
 
 
 # --- faults -------------------------------------------------------------------------------------

@@ -190,6 +190,34 @@ def test_one_that_was_made_and_sent_before_the_hour_is_not_sent_again(use: Any, 
 
 
 @pytest.mark.usefixtures("database")
+def test_a_storm_of_calls_in_the_week_makes_no_letter_go_out_again(
+    use: Any, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "SETTLED_STORED_MAX", 3)
+    stored(state="resolved")
+    used = use(settings_of(post))
+    look(first := Worker(used), AT_SIX_MS)
+    look(first, AT_SIX_MS + 1_000)
+    for n in range(4):
+        Notice.objects.create(
+            call=f"alarm/{n}",
+            rung="supervisor",
+            target="t",
+            label="",
+            state="sent",
+            next_ms=0,
+            created_ms=0,
+            settled_ms=n,
+        )
+    # The process starts anew, and clears away what is too much.
+    look(second := Worker(used), AT_SIX_MS + 2_000)
+    look(second, AT_SIX_MS + 3_000)
+    assert Edition.objects.count() == len(post.box.got) == 1
+    kept = Notice.objects.order_by("id").values_list("call", flat=True)
+    assert list(kept) == ["anev/2027-W02/1", "alarm/1", "alarm/2", "alarm/3"]
+
+
+@pytest.mark.usefixtures("database")
 def test_two_processes_at_once_make_one_edition_and_one_letter(use: Any, post: Post) -> None:
     stored(state="resolved")
     used = use(settings_of(post))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import html
+import itertools
 import json
 import re
 import threading
@@ -274,10 +275,10 @@ def test_a_storm_of_calls_is_one_message(receiver: Receiver) -> None:
 
 def test_settled_notices_are_forgotten_beyond_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(desk, "SETTLED_STORED_MAX", 3)
-    for n in range(6):
+    for n, (kind, rung) in itertools.product(range(6), (("alarm", "pickets"), ("anev", "anev"))):
         Notice.objects.create(
-            call=f"alarm/{n}",
-            rung="supervisor",
+            call=f"{kind}/{n}",
+            rung=rung,
             target="t",
             label="",
             state="sent",
@@ -286,7 +287,8 @@ def test_settled_notices_are_forgotten_beyond_their_bound(monkeypatch: pytest.Mo
             settled_ms=n,
         )
     desk.forget_settled()
-    assert [one.call for one in Notice.objects.order_by("id")] == ["alarm/3", "alarm/4", "alarm/5"]
+    kept = list(Notice.objects.order_by("id").values_list("call", flat=True))
+    assert kept == [f"{kind}/{n}" for n in (3, 4, 5) for kind in ("alarm", "anev")]
 
 
 # --- the command centre itself ------------------------------------------------------------------
