@@ -1,8 +1,8 @@
-"""`python -m device.drawings SETTINGS DIRECTORY`: the wiring of the post with these settings, and
-the card that hangs beside its lamp.
+"""`python -m device.drawings SETTINGS DIRECTORY`: the wiring of the post with these settings, the
+card that hangs beside its lamp, and the codes of a card that is no post yet.
 
 Writes one SVG a sheet; it never touches pins. What a sheet of wiring shows is
-`hardware/drawings.py`; what the lamp shows is `device/feedback.py`.
+`hardware/drawings.py`; what the lamp shows is `device/feedback.py` and `device/first_boot.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from device.core import Meaning
 from device.feedback import LAMP, Steps
+from device.first_boot import CODES, REASON_FILE, WORDS, pattern
 from device.settings import PostFile
 from hardware.drawings import Wiring, sheets
 from process.settings import SettingsError, read_settings
@@ -46,6 +47,12 @@ SAYS: dict[Meaning, tuple[str, str]] = {
 _SHOWN_MS = 4000
 _ROW_PX, _LEFT_PX, _WIDTH_PX = 64, 16, 400
 
+SERVICE_CODES = "service-codes.svg"
+# Long enough for the longest code and its pause.
+CODES_SHOWN_MS = 9000
+_CODE_ROW_PX, _CODE_LEFT_PX, CODES_WIDTH_PX = 84, 64, 700
+_RED, _GREEN, _DARK = "#d00000", "#008a2e", "#d8d8d8"
+
 
 def lamp_card() -> str:
     """The four meanings of the lamp as they are seen in four seconds; dark is grey."""
@@ -54,11 +61,26 @@ def lamp_card() -> str:
         top = _ROW_PX * place
         rows.append(_timeline(LAMP[meaning], top + 24))
         for y, size, words in ((32, 20, indonesian), (50, 13, english)):
-            rows.append(
-                f'<text x="{_LEFT_PX + _WIDTH_PX + 20}" y="{top + y}" font-size="{size}">{words}'
-                "</text>"
-            )
-    width, height = _LEFT_PX + _WIDTH_PX + 300, _ROW_PX * len(SAYS) + 8
+            rows.append(_text(_LEFT_PX + _WIDTH_PX + 20, top + y, size, words))
+    return _sheet(_LEFT_PX + _WIDTH_PX + 300, _ROW_PX * len(SAYS) + 8, rows)
+
+
+def service_codes() -> str:
+    """Each code of a card without a post as it is seen in nine seconds, for counting."""
+    rows = []
+    for place, code in enumerate(CODES):
+        top, words = _CODE_ROW_PX * place + 12, WORDS[code]
+        rows.append(_timeline(pattern(code), top, _CODE_LEFT_PX, CODES_WIDTH_PX, CODES_SHOWN_MS))
+        rows.append(_text(_LEFT_PX, top + 36, 40, str(place + 1)))
+        rows.append(_text(_CODE_LEFT_PX, top + 41, 15, words.means_id))
+        rows.append(_text(_CODE_LEFT_PX, top + 58, 12, words.means_en))
+    height = _CODE_ROW_PX * len(CODES) + 34
+    last = f"{REASON_FILE}: apa, di mana, mengapa, lakukan apa / what, where, why, what to do"
+    rows.append(_text(_CODE_LEFT_PX, height - 14, 12, last))
+    return _sheet(_CODE_LEFT_PX + CODES_WIDTH_PX + _LEFT_PX, height, rows)
+
+
+def _sheet(width: int, height: int, rows: Sequence[str]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
         f' font-family="sans-serif" font-weight="bold"><rect width="{width}" height="{height}"'
@@ -66,18 +88,31 @@ def lamp_card() -> str:
     )
 
 
-def _timeline(steps: Steps, top_px: int) -> str:
+def _text(x: int, y: int, size: int, words: str) -> str:
+    return f'<text x="{x}" y="{y}" font-size="{size}">{words}</text>'
+
+
+def _timeline(
+    steps: Steps,
+    top_px: int,
+    left_px: int = _LEFT_PX,
+    width_px: int = _WIDTH_PX,
+    shown_ms: int = _SHOWN_MS,
+) -> str:
+    """What is seen, from left to right; both colours at once are one above the other."""
     lit = []
     at_ms, place = 0, 0
-    while at_ms < _SHOWN_MS:
+    while at_ms < shown_ms:
         red, green, lasts_ms = steps[place % len(steps)]
-        lasts_ms = min(lasts_ms or _SHOWN_MS, _SHOWN_MS - at_ms)
-        colour = "#d00000" if red else "#008a2e" if green else "#d8d8d8"
-        x, width = (round(_WIDTH_PX * ms / _SHOWN_MS, 1) for ms in (at_ms, lasts_ms))
-        lit.append(
-            f'<rect x="{_LEFT_PX + x:g}" y="{top_px}" width="{width:g}" height="20"'
-            f' fill="{colour}"/>'
-        )
+        lasts_ms = min(lasts_ms or shown_ms, shown_ms - at_ms)
+        x, width = (round(width_px * ms / shown_ms, 1) for ms in (at_ms, lasts_ms))
+        colours = [_RED] * red + [_GREEN] * green or [_DARK]
+        for half, colour in enumerate(colours):
+            height = 20 // len(colours)
+            lit.append(
+                f'<rect x="{left_px + x:g}" y="{top_px + half * height}" width="{width:g}"'
+                f' height="{height}" fill="{colour}"/>'
+            )
         at_ms, place = at_ms + lasts_ms, place + 1
     return "".join(lit)
 
@@ -89,7 +124,8 @@ def drawings(settings: PostFile) -> dict[str, str]:
         ValueError: a pin is no line of the header.
         ModuleNotFoundError: what draws the wiring is not installed.
     """
-    return {**sheets(wiring_of(settings)), LAMP_CARD: lamp_card()}
+    own = {LAMP_CARD: lamp_card(), SERVICE_CODES: service_codes()}
+    return {**sheets(wiring_of(settings)), **own}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,8 +12,18 @@ import pytest
 from gpiozero.pins.mock import MockFactory
 
 from device.core import Meaning
-from device.drawings import SAYS, drawings, lamp_card, main, wiring_of
+from device.drawings import (
+    CODES_SHOWN_MS,
+    CODES_WIDTH_PX,
+    SAYS,
+    drawings,
+    lamp_card,
+    main,
+    service_codes,
+    wiring_of,
+)
 from device.feedback import LAMP
+from device.first_boot import CODES, WORDS, Code, pattern
 from device.settings import PostFile
 from hardware.drawings import HEADER, PARTS, ROLES, Wiring, physical, sheets
 from hardware.pins import MOCK_REVISION
@@ -132,3 +142,24 @@ def test_the_lamp_card_shows_what_the_lamp_does(meaning: Meaning) -> None:
     assert sum(lasts for _, _, lasts in seen) == 4000
     for text in SAYS[meaning]:
         assert text in words(lamp_card())
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_the_sheet_of_codes_flashes_as_the_card_does(code: Code) -> None:
+    sheet = ElementTree.fromstring(service_codes())
+    rects = [one.attrib for one in sheet.iter("{http://www.w3.org/2000/svg}rect")][1:]
+    place, steps = CODES.index(code), pattern(code)
+    per_ms = CODES_WIDTH_PX / CODES_SHOWN_MS
+    seen: dict[float, tuple[set[str], float]] = {}
+    for one in rects:
+        if 84 * place <= float(one["y"]) < 84 * (place + 1):
+            colours, _ = seen.setdefault(float(one["x"]), (set(), float(one["width"])))
+            colours.add(one["fill"])
+    drawn = [seen[x] for x in sorted(seen)]
+    assert len(drawn) >= len(steps)  # a whole round of it, the pause included
+    for (colours, width), (red, green, lasts_ms) in zip(drawn, steps, strict=False):
+        assert colours == ({"#d00000", "#008a2e"} if red and green else {"#d8d8d8"})
+        assert width == pytest.approx(lasts_ms * per_ms, abs=0.06)
+    assert sum(width for _, width in drawn) == pytest.approx(CODES_WIDTH_PX, abs=2)
+    text = words(service_codes())
+    assert f"{place + 1} {WORDS[code].means_id} {WORDS[code].means_en}" in re.sub(r"\s+", " ", text)
