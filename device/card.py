@@ -63,6 +63,9 @@ SET_ASIDE_MAX = 4
 MOUNT_TIMEOUT_S = 30.0
 # The one back end that a card has: `mock` presses nothing, RPi.GPIO is not on it.
 _CARD_PINS = "lgpio"
+# A card that cannot be a post starts anew so often, as a technician would try first.
+RETRY_AFTER_S = 600
+EXIT_REBOOT = 70
 
 
 class CardStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -421,7 +424,9 @@ def wipe(path: Path) -> None:
 
 
 def blink(places: Places) -> int:
-    """Show the code of this start on the lamp until somebody switches off; the exit code."""
+    """Show the code of this start on the lamp until somebody switches off; the exit code, which is
+    `EXIT_REBOOT` where another start may find the data partition.
+    """
     from hardware.lamp import Lamp
     from hardware.pins import PinsUnavailable, open_pins
 
@@ -431,9 +436,10 @@ def blink(places: Places) -> int:
     except (OSError, msgspec.MsgspecError) as error:
         log("card_status_unreadable", level="error", why=error)
         return 1
+    stops = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     if status.code is None or not status.on_lamp:
-        return 0
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        return _wait_for_another_start(stops) if status.code == "card_failing" else 0
     try:
         pins = open_pins(status.hardware.pins, status.hardware.chip)
         lamp = Lamp(pins, status.lamp.red, status.lamp.green, status.lamp.blue)
@@ -442,10 +448,19 @@ def blink(places: Places) -> int:
         return 1
     log("service_code", level="warning", code=status.code, why=status.why)
     lamp.show(pattern(status.code))
-    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    code = 0
+    if status.code == "card_failing":
+        code = _wait_for_another_start(stops)
+    else:
+        signal.sigwait(stops)
     lamp.close()
     pins.close()
-    return 0
+    return code
+
+
+def _wait_for_another_start(stops: set[signal.Signals]) -> int:
+    stopped = signal.sigtimedwait(stops, RETRY_AFTER_S)
+    return EXIT_REBOOT if stopped is None else 0
 
 
 def _unfit(bundle: Bundle) -> tuple[Code, Why] | None:

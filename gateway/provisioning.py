@@ -47,6 +47,13 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     provision.add_argument("--kelurahan", help="of a post")
     provision.add_argument("--url", help="of a post: its broker, if not the gateway's [posts] url")
     provision.add_argument(
+        "--gps",
+        nargs="?",
+        const="/dev/serial0",
+        metavar="DEVICE",
+        help="of a post: it has a receiver, at its header's UART (/dev/serial0) or at DEVICE",
+    )
+    provision.add_argument(
         "--settings", type=Path, help="of a post: TOML that is added to its settings"
     )
     provision.add_argument(
@@ -194,7 +201,7 @@ def _wanted(options: argparse.Namespace) -> list[Identity]:
 
 
 _ONLY_OF = {
-    "post": ("lat", "lon", "kelurahan", "url", "settings", "network"),
+    "post": ("lat", "lon", "kelurahan", "url", "gps", "settings", "network"),
     "console": ("console_role",),
     "gateway": (),
     "broker": ("host",),
@@ -204,6 +211,7 @@ _ONLY_OF = {
 def _refuse_strangers(options: argparse.Namespace) -> None:
     import msgspec
 
+    from process.settings import FilePath
     from protocol.values import Label, Latitude, Longitude
 
     for role, names in _ONLY_OF.items():
@@ -212,7 +220,8 @@ def _refuse_strangers(options: argparse.Namespace) -> None:
                 option = "may" if name == "console_role" else name
                 raise _Wrong(f"--{option} is for a {role}, not for a {options.role}")
     for name, kind in (
-        ("name", Label), ("kelurahan", Label), ("lat", Latitude), ("lon", Longitude)
+        ("name", Label), ("kelurahan", Label), ("lat", Latitude), ("lon", Longitude),
+        ("gps", FilePath),
     ):  # fmt: skip
         value = getattr(options, name)
         try:
@@ -252,6 +261,7 @@ def _settings_of_post(settings: GatewayFile, options: argparse.Namespace) -> str
         "[location]",
         f"lat = {float(options.lat)!r}",
         f"lon = {float(options.lon)!r}",
+        *(() if options.gps is None else ('source = "gps"', f"device = {json.dumps(options.gps)}")),
         "",
         "[mqtt]",
         f"url = {json.dumps(url)}",

@@ -38,12 +38,16 @@ _ENABLED = (
     "kentongan-code.service",
     "kentongan-device.service",
 )
-# Nobody logs in at a screen or a serial line, nothing changes by itself or waits for a network.
+# Nobody logs in at a screen or a serial line, nothing changes by itself or waits for a network, and
+# nothing takes time before the post listens that a post has no use for.
 _MASKED = (
     *("getty@.service", "serial-getty@.service", "autovt@.service", "console-getty.service"),
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer"),
     *("e2scrub_all.timer", "e2scrub_reap.service", "NetworkManager-wait-online.service"),
     *("systemd-rfkill.service", "systemd-rfkill.socket", "systemd-firstboot.service"),
+    *("systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount", "systemd-fsckd.socket"),
+    *("systemd-update-utmp.service", "systemd-update-utmp-runlevel.service"),
+    *("systemd-pcrphase.service", "systemd-pcrphase-sysinit.service"),
 )
 _MADE = (
     "boot/firmware", "data", "var/lib/kentongan", "var/log/journal", "var/lib/systemd/timesync",

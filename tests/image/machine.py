@@ -34,6 +34,10 @@ KERNEL_ARGUMENTS = (
 BOOT_PATIENCE_S = 420.0
 
 
+class PowerGone(Exception):
+    """The board was switched off while it was looked at."""
+
+
 class Wire:
     """A Unix socket that speaks in lines."""
 
@@ -68,19 +72,26 @@ class Wire:
 class Machine:
     """One board with one card; `on`, `cut`, `off`."""
 
-    def __init__(self, work: Path, image: Path, kernel: Path, initrd: Path, ssh_port: int) -> None:
-        """Take an image that is written to, and a directory of its own."""
+    def __init__(
+        self, work: Path, image: Path, kernel: Path, initrd: Path, ssh_port: int, log: Path
+    ) -> None:
+        """Take an image that is written to, a directory of its own, and the log's file."""
+        self.name = log.stem
+        self._log = log
+        self.on_s = 0.0
         self.work = work
         self.image = image
-        self.log: list[str] = []  # what this test saw, with times
+        self.events: list[str] = []  # of the emulator, such as RESET and WATCHDOG
         self.levels: dict[int, int] = {}
         self.changes: list[tuple[float, int, int]] = []  # (monotonic s, line, level)
         self._kernel, self._initrd, self._ssh_port = kernel, initrd, ssh_port
         self._starts = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._cutting = threading.Lock()
         self._answers: list[str] = []
         self._heard = threading.Condition()
         self.disk: Disk | None = None
+        self._gps: socket.socket | None = None
 
     # --- power -------------------------------------------------------------------------------
 
@@ -91,7 +102,7 @@ class Machine:
         place.mkdir()
         self._place = place
         self.disk = Disk(self.image, place / "disk", seed)
-        self.levels, self.changes = {}, []
+        self.levels, self.changes, self.events = {}, [], []
         base = self._base()
         tree = place / "board.dtb"
         _do(*base, "-M", f"virt,dumpdtb={tree}")
@@ -100,7 +111,7 @@ class Machine:
         _do("fdtput", "-t", "s", tree, "/", "serial-number", SERIAL)
         self._process = subprocess.Popen(
             [
-                *("nice", "-n", "5", *map(str, base)),
+                *("setpriv", "--pdeathsig", "KILL", *map(str, base)),
                 *("-M", "virt", "-accel", "tcg,thread=multi", "-dtb", str(tree), "-S"),
                 *("-kernel", str(self._kernel), "-initrd", str(self._initrd)),
                 *("-append", f"{KERNEL_ARGUMENTS} {arguments}".strip()),
@@ -135,6 +146,7 @@ class Machine:
         threading.Thread(target=self._listen, args=(self._qtest,), daemon=True).start()
         self._ask(f"irq_intercept_out {self._chip}")
         self.line(BUTTON, 1)
+        self.on_s = time.monotonic()
         self.qmp("cont")
         self.note("power on")
 
@@ -145,26 +157,24 @@ class Machine:
         )
 
     def cut(self) -> None:
-        """The power goes, with all that the card had not yet written."""
-        assert self._process is not None
-        assert self.disk is not None
-        lost = self.disk.cut()
-        self._process.kill()
-        self._process.wait(30)
-        self._process = None
-        self._qtest.close()
-        self._qmp.close()
-        self.note(f"power cut; {lost} blocks of 4 KiB were not yet on the card")
-
-    def off(self) -> None:
-        """Whatever runs is ended; for the end of a test."""
-        if self._process is not None:
-            self.cut()
+        """The power goes, with all that the card had not yet written; once is enough."""
+        with self._cutting:
+            process, self._process = self._process, None
+            if process is None:
+                return
+            assert self.disk is not None
+            lost = self.disk.cut()
+            process.kill()
+            process.wait(30)
+            self._qtest.close()
+            self._qmp.close()
+            self._hang_up_gps()
+            self.note(f"power cut; {lost} blocks of 4 KiB were not yet on the card")
 
     @property
-    def runs(self) -> bool:
-        """Whether the emulator is there."""
-        return self._process is not None and self._process.poll() is None
+    def has_power(self) -> bool:
+        """Whether it is on."""
+        return self._process is not None
 
     # --- the header ---------------------------------------------------------------------------
 
@@ -198,15 +208,51 @@ class Machine:
     def _ask(self, text: str) -> None:
         with self._heard:
             self._answers.clear()
-            self._qtest.send(text)
-            assert self._heard.wait_for(lambda: self._answers, 60), text
+            try:
+                self._qtest.send(text)
+            except OSError:
+                raise PowerGone from None
+            while not self._heard.wait_for(lambda: self._answers, 1):
+                self._needs_power()
             assert self._answers[0].startswith("OK"), f"{text}: {self._answers[0]}"
+
+    def link(self, how: str) -> None:
+        """Pull the network's plug (`off`), or put it in (`on`)."""
+        self.qmp("set_link", name="net", up=how == "on")
+
+    def gps(self, sentences: Callable[[float], bytes]) -> None:
+        """Let the receiver talk: what `sentences` makes of the wall clock, once a second."""
+        self._hang_up_gps()
+        wire = socket.socket(socket.AF_UNIX)
+        wire.connect(str(self._place / "gps"))
+        self._gps = wire
+
+        def talk() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    wire.sendall(sentences(time.time()))
+                    time.sleep(1)
+
+        threading.Thread(target=talk, daemon=True).start()
+
+    def _hang_up_gps(self) -> None:
+        wire, self._gps = self._gps, None
+        if wire is not None:
+            wire.close()
 
     def qmp(self, command: str, **arguments: Any) -> Any:
         """Ask the emulator; its answer."""
-        self._qmp.send(json.dumps({"execute": command, "arguments": arguments}))
+        try:
+            self._qmp.send(json.dumps({"execute": command, "arguments": arguments}))
+        except OSError:
+            raise PowerGone from None
         while True:
-            answer = json.loads(self._qmp.line())
+            line = self._qmp.line()
+            if not line:
+                raise PowerGone
+            answer = json.loads(line)
+            if "event" in answer:
+                self.events.append(answer["event"])
             if "error" in answer:
                 raise AssertionError(f"{command}: {answer['error']}")
             if "return" in answer:
@@ -220,22 +266,47 @@ class Machine:
         path = self._place / "console"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def until_said(self, words: str, within_s: float = BOOT_PATIENCE_S) -> str:
+    def until(
+        self, what: str, look: Callable[[], T | None], within_s: float = 180, since: int = 0
+    ) -> T:
+        """`until`, as long as there is power.
+
+        Raises:
+            PowerGone: there is none any more.
+        """
+
+        def look_with_power() -> T | None:
+            self._needs_power()
+            return look()
+
+        return until(what, look_with_power, within_s, lambda: self.console[since:][-6000:])
+
+    def until_said(self, words: str, within_s: float = BOOT_PATIENCE_S, since: int = 0) -> str:
         """Wait for a line with these words (a regular expression); the line."""
 
         def look() -> str | None:
-            assert self.runs, (self._place / "qemu").read_text()
-            found = re.search(rf"^.*{words}.*$", self.console, re.MULTILINE)
+            found = re.search(rf"^.*{words}.*$", self.console[since:], re.MULTILINE)
             return None if found is None else found[0].strip()
 
-        line = until(words, look, within_s, lambda: self.console[-3000:])
-        self.note(f"said: {line[:160]}")
+        line = self.until(words, look, within_s, since)
+        self.note(f"said: {line[:200]}")
         return line
 
+    def _needs_power(self) -> None:
+        process = self._process
+        if process is None:
+            raise PowerGone
+        assert process.poll() is None, (self._place / "qemu").read_text()
+
     def note(self, what: str) -> None:
-        """A line of the test's log."""
-        self.log.append(f"{time.strftime('%H:%M:%S', time.gmtime())} {what}")
-        print(self.log[-1], flush=True)  # noqa: T201  the log is what this test is for
+        """A line of the test's log: when, how long after power on."""
+        after_s = time.monotonic() - self.on_s if self._process is not None else 0.0
+        now_s = time.time()
+        at = time.strftime("%H:%M:%S", time.gmtime(now_s)) + f".{int(now_s * 1000) % 1000:03d}"
+        line = f"{at} {self.name} +{after_s:6.1f} s {what}"
+        with self._log.open("a") as log:
+            log.write(line + "\n")
+        print(line, flush=True)  # noqa: T201  the log is what this test is for
 
     def ssh(
         self, key: Path, *command: str, within_s: float = 120

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 import mcc.cli
+from device.settings import PostFile
 from gateway.cli import main
-from process.bundle import read_bundle
+from process.bundle import HERE, read_bundle
+from process.settings import read_settings
 
 CONFIG = """gateway_id = "mlg-gw1"
 [posts]
@@ -42,6 +44,21 @@ def test_every_role_gets_a_bundle_with_what_it_needs(config: str, tmp_path: Path
         path = tmp_path / f"{arguments[1]}.kentongan"
         assert set(read_bundle(path, arguments[0]).files) == files
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_post_with_a_receiver_reads_it_from_its_bundles_settings(
+    config: str, tmp_path: Path
+) -> None:
+    for name, option, device in (
+        ("mlg-rw01", "--gps", "/dev/serial0"),
+        ("mlg-rw02", "--gps=/dev/ttyUSB0", "/dev/ttyUSB0"),
+    ):
+        assert main(["provision", "post", name, *PLACE, option, "--config", config]) == 0
+        bundle = read_bundle(tmp_path / f"{name}.kentongan", "post")
+        path = tmp_path / "post.toml"
+        path.write_text(bundle.files["post.toml"].replace(HERE, "/nowhere"))
+        location = read_settings(path, PostFile).location
+        assert (location.source, location.device, location.lat) == ("gps", device, -7.98)
 
 
 def test_how_its_card_reaches_the_network_goes_into_a_posts_bundle(
@@ -88,6 +105,8 @@ def test_the_list_shows_everybody(config: str, capsys: pytest.CaptureFixture[str
         (["provision", "post", "mlg-rw01", *PLACE, "--url", "mqtt://far.example"], "mqtts://"),
         (["provision", "post", "mlg-rw01", *PLACE, "--url", "x"], "--url"),
         (["provision", "post", "mlg-rw01", *PLACE, "--settings", "nowhere"], "--settings"),
+        (["provision", "post", "mlg-rw01", *PLACE, "--gps", ""], "--gps"),
+        (["provision", "console", "c", "--gps"], "--gps is for a post"),
         (["provision", "post", "mlg-rw01", *PLACE, "--out", "no/where/x"], "--out"),
         (["provision", "post", "mlg-rw01", *PLACE, "--host", "h"], "--host is for a broker"),
         (["provision", "console", "c", "--lat", "1"], "--lat is for a post"),

@@ -1,0 +1,188 @@
+"""The power is cut at random instants of the story: each time it boots, listens, and lost nothing.
+
+What was not flushed dies with the power (`nbd.py`). KENTONGAN_CUTS: how often it is cut.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from random import Random
+
+from image.build import BOOT_AT_MIB, BOOT_MIB, MIB, ROOT_MIB
+from tests.image.machine import RED, Machine, PowerGone, boot_partition
+from tests.image.office import Office
+from tests.image.story import (
+    acknowledge,
+    armed,
+    is_promised,
+    listening,
+    press_three,
+    resolve,
+    root_digest,
+)
+
+POST = "mlg-klojen-rw07"
+CUTS = int(os.environ.get("KENTONGAN_CUTS", "20"))
+DATA_AT = (BOOT_AT_MIB + BOOT_MIB + ROOT_MIB) * MIB
+# Of the story after listening, on a machine with nothing else to do; of a start.
+STORY_S, START_S = 14.0, 40.0
+# The same post with an outbox that does not wait for the card.
+CARELESS = (
+    "file=$(echo /opt/kentongan/lib/python3*/site-packages/device/outbox.py);"
+    " sed -i s/synchronous=FULL/synchronous=NORMAL/ $file; rm ${file%/*}/__pycache__/outbox.*;"
+    " systemctl restart kentongan-device; grep -c synchronous=NORMAL $file"
+)
+
+
+class Calls:
+    """Which calls the lamp has promised."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.raised: list[str] = []
+        self.promised: set[str] = set()
+
+    def look(self, machine: Machine) -> None:
+        """What the post had said when the power went."""
+        self.promised |= {one for one in self.raised if is_promised(machine, one)}
+
+
+def test_after_any_power_cut_it_listens_and_no_raised_call_is_lost(
+    office: Office, machine: Machine
+) -> None:
+    random = Random(8)
+    boot_partition(machine.image, ("mcopy", office.bundle(POST), "::/"))
+    root_before = root_digest(machine.image)
+    calls = Calls()
+    starts, while_starting = 0, False
+    for number in range(1, CUTS + 1):
+        # Never two in a row while it starts: each cut is followed by a start that is looked at.
+        while_starting = not while_starting and (number == 1 or random.random() < 0.3)
+        machine.on(seed=number)
+        if while_starting:
+            time.sleep(random.uniform(2, START_S))
+            where = "while it started"
+        else:
+            _all_is_there(office, machine, calls)
+            starts += 1
+            where = _story_until_cut(office, machine, calls, random)
+        machine.cut()
+        calls.look(machine)
+        machine.note(
+            f"cut {number} of {CUTS}, {where}: {len(calls.promised)} calls promised so far"
+        )
+    machine.on(seed=CUTS + 1)
+    _all_is_there(office, machine, calls)
+    machine.cut()
+    machine.note(
+        f"{CUTS} cuts; {starts + 1} starts looked at, all of them listened;"
+        f" {len(calls.promised)} calls promised, 0 lost"
+    )
+    assert len(calls.promised) >= CUTS // 4
+    assert root_digest(machine.image) == root_before
+    _file_systems_are_clean(machine)
+
+
+def _all_is_there(office: Office, machine: Machine, calls: Calls) -> None:
+    """It listens, and every call that was promised is at the centre; what is open is closed."""
+    listening(machine, POST)
+    machine.until_said("event=link_up")
+    machine.until(
+        "every promised call at the centre", lambda: calls.promised <= set(office.alarms())
+    )
+    armed_or_open(office, machine)
+
+
+def armed_or_open(office: Office, machine: Machine) -> None:
+    """Close what the centre holds open, until the lamp says that nothing is held."""
+
+    def look() -> bool:
+        for alarm_id, state in office.alarms().items():
+            if state != "resolved":
+                office.does("resolve", alarm_id, "--outcome", "test")
+        return set(office.alarms().values()) <= {"resolved"}
+
+    machine.until("nothing is open", look)
+    armed(machine)
+
+
+def _story_until_cut(office: Office, machine: Machine, calls: Calls, random: Random) -> str:
+    """Press, call, answer; somewhere in it the power goes. Half the calls have no way out."""
+    after_s = random.uniform(0, STORY_S)
+    is_alone = random.random() < 0.5
+    if is_alone:
+        machine.link("off")
+    timer = threading.Timer(after_s, machine.cut)
+    timer.start()
+    try:
+        while True:
+            _one_call(office, machine, calls, is_alone=is_alone)
+    except PowerGone:
+        timer.join()
+    return f"{after_s:.1f} s into the story{', without a network' if is_alone else ''}"
+
+
+def _one_call(office: Office, machine: Machine, calls: Calls, *, is_alone: bool) -> None:
+    alarm_id = press_three(machine)
+    calls.raised.append(alarm_id)
+    machine.until("calling", lambda: machine.levels.get(RED) == 1, 30)
+    if is_alone:
+        machine.until("the power goes", lambda: None, 2 * STORY_S)
+    machine.until("received", lambda: alarm_id in office.alarms(), 60)
+    acknowledge(office, machine, alarm_id)
+    resolve(office, machine, alarm_id)
+    armed(machine)
+
+
+def test_an_outbox_that_does_not_wait_for_the_card_loses_a_call(
+    office: Office, machine: Machine
+) -> None:
+    """The control: with `synchronous=NORMAL` the same cut loses what the lamp had promised."""
+    machine.on(seed=99)
+    listening(machine, POST)
+    armed_or_open(office, machine)
+    since = len(machine.console)
+    done = machine.ssh(office.key, CARELESS)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1
+    listening(machine, POST, since=since)
+    armed(machine)
+    machine.link("off")
+    alarm_id = press_three(machine)
+    machine.until("promised", lambda: is_promised(machine, alarm_id), 30)
+    machine.cut()
+
+    machine.on(seed=100)
+    listening(machine, POST)
+    machine.until_said("event=link_up")
+    armed(machine)
+    assert alarm_id not in office.alarms()
+    machine.note(f"control: with synchronous=NORMAL the promised call {alarm_id} is lost")
+    machine.cut()
+
+
+def _file_systems_are_clean(machine: Machine) -> None:
+    """After the last cut: nothing but a journal to play back, as any start does."""
+    data = f"{machine.image}?offset={DATA_AT}"
+    for command in (
+        ("e2fsck", "-p", data),
+        ("e2fsck", "-f", "-n", data),
+        ("e2fsck", "-f", "-n", f"{machine.image}?offset={(BOOT_AT_MIB + BOOT_MIB) * MIB}"),
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        machine.note(
+            f"{' '.join(command[:3])}: exit {done.returncode}: {done.stdout.strip()[-200:]}"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    boot = machine.work / "boot.fat"
+    with machine.image.open("rb") as card:
+        card.seek(BOOT_AT_MIB * MIB)
+        boot.write_bytes(card.read(BOOT_MIB * MIB))
+    done = subprocess.run(
+        ("fsck.vfat", "-n", str(boot)), capture_output=True, text=True, check=False
+    )
+    machine.note(f"fsck.vfat -n: exit {done.returncode}: {done.stdout.strip()[-200:]}")
+    assert done.returncode == 0, done.stdout + done.stderr
