@@ -67,6 +67,16 @@ def test_every_test_that_a_page_names_as_proof_exists() -> None:
     assert named > 100
 
 
+def test_the_hardware_page_has_every_line_of_the_cards_config_txt() -> None:
+    page = (ROOT / "docs" / "hardware.md").read_text()
+    (row,) = re.findall(r"^\| `config.txt`, our image \| ([^|]+) \|", page, re.MULTILINE)
+    lines = (ROOT / "image" / "boot" / "config.txt").read_text().splitlines()
+    keys = [re.split("[= ]", line)[0] for line in lines if line and not line.startswith("#")]
+    said = [one.strip("`") for one in row.split(", ")]
+    assert [one.split("=")[0] for one in said] == keys
+    assert all(one in lines for one in said if "=" in one)
+
+
 def test_privacy_and_security_goes_through_all_thirteen_provisions() -> None:
     text = (ROOT / "docs" / "privacy-and-security.md").read_text()
     rows = re.findall(r"^\| \*\*[^|]+\*\* \((5\.\d+)\) \|([^|]+)\|([^|]+)\|$", text, re.MULTILINE)
