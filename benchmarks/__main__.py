@@ -53,6 +53,7 @@ PARTS = (
     Part("growth", "A million rows at the start; what a post-year takes", 100),
     Part("firmware", "What a resting post costs", 110),
     Part("console", "The console", 170),
+    Part("crowd", "The console with 5,000 posts", 90),
 )
 
 

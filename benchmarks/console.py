@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 from playwright.sync_api import Error as BrowserError
 
@@ -126,7 +127,7 @@ def measure(ground: Ground, rng: Random, say: Callable[[str], None]) -> Console:
     with ExitStack() as ending:
         # Django's connections belong to one thread, and Playwright keeps this one.
         thread = ending.enter_context(ThreadPoolExecutor(1))
-        desk = _Desk(ground.directory, ground.port, port)
+        desk = Desk(ground.directory, ground.port, port)
         cookie = thread.submit(desk.set_up).result()
         _start(ground, desk.config)
         try:
@@ -134,7 +135,7 @@ def measure(ground: Ground, rng: Random, say: Callable[[str], None]) -> Console:
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
                 version = f"Chromium {browser.version.split('.')[0]}"
-                page, weights = _open(browser, f"http://127.0.0.1:{port}", cookie)
+                page, weights, _ = open_console(browser, f"http://127.0.0.1:{port}", cookie)
                 seen, error_us = _circles(
                     ground, page, rng, lambda ids: thread.submit(desk.resolve, ids).result(), say
                 )
@@ -167,7 +168,7 @@ def measure(ground: Ground, rng: Random, say: Callable[[str], None]) -> Console:
     )
 
 
-class _Desk:
+class Desk:
     """The command centre's database; every call but the making is on one thread."""
 
     def __init__(self, directory: Path, broker: int, port: int) -> None:
@@ -223,11 +224,26 @@ class _Desk:
         from mcc.core import Commit
 
         time.sleep(rng.uniform(*CHANGE_PAUSE_S))
-        document = _document()
+        document = self._newest = _document()
         commit = Commit(alarms=(record_of(document),), fresh=frozenset({document.alarm_id}))
         began_us = uptime_us()
         self._store.commit(commit)
         return document.alarm_id, began_us, uptime_us()
+
+    def end(self) -> None:
+        """The newest alarm that was committed here is over, as its gateway would say."""
+        from mcc.alarms import record_of
+        from mcc.core import Commit
+
+        received = self._newest.reached.received
+        over = msgspec.structs.replace(
+            self._newest,
+            state="resolved",
+            reached=Steps(received=received, resolved=received),
+            outcome="test",
+            content="1" * 16,
+        )
+        self._store.commit(Commit(alarms=(record_of(over),)))
 
     def close(self) -> None:
         """Let go of the database."""
@@ -267,8 +283,9 @@ def _start(ground: Ground, config: Path) -> None:
         ground.until_shown(post, "lamp", "armed")
 
 
-def _open(browser: Browser, address: str, cookie: str) -> tuple[Page, list[int]]:
-    """The console with an empty cache, and the bytes of each answer it took to load it."""
+def open_console(browser: Browser, address: str, cookie: str) -> tuple[Page, list[int], float]:
+    """The console with an empty cache, the bytes of each answer it took to load it, and after how
+    many seconds it had the picture."""
     context = browser.new_context(viewport={"width": 1360, "height": 800})
     context.set_default_timeout(WAIT_MS)
     context.add_cookies([{"name": "sessionid", "value": cookie, "url": address}])
@@ -279,13 +296,16 @@ def _open(browser: Browser, address: str, cookie: str) -> tuple[Page, list[int]]
         answered.append(request)
 
     page.on("requestfinished", note)
+    began_s = time.monotonic()
     page.goto(address)
     page.wait_for_selector("#quiet:not([hidden])")
+    pictured_s = time.monotonic() - began_s
     page.wait_for_load_state("load")
     time.sleep(SETTLED_S)  # what the page asks for by itself once it stands
     sizes = [request.sizes() for request in answered]
     page.evaluate(OBSERVER)
-    return page, [one["responseHeadersSize"] + one["responseBodySize"] for one in sizes]
+    weights = [one["responseHeadersSize"] + one["responseBodySize"] for one in sizes]
+    return page, weights, pictured_s
 
 
 def _circles(
@@ -297,7 +317,7 @@ def _circles(
 ) -> tuple[dict[str, tuple[int, int]], int]:
     """Of each alarm when its circle stood in the page and when its frame had been made (us of
     uptime), and how far the two clocks may be apart."""
-    offset_us, error_us = _clock(page)
+    offset_us, error_us = clock_of(page)
     pressed_s: dict[str, float] = {}
     over: set[str] = set()
     for turn in range(ROUNDS):
@@ -313,7 +333,7 @@ def _circles(
         for post in POSTS:
             ground.until_shown(post, "alarms", [])
         say(f"{len(over)} of {ROUNDS * len(POSTS)} circles")
-    later_us, later_error_us = _clock(page)
+    later_us, later_error_us = clock_of(page)
     told: dict[str, dict[str, float]] = page.evaluate("window.bench")
     apart_us = max(error_us, later_error_us) + abs(later_us - offset_us)
     seen = {
@@ -326,7 +346,7 @@ def _circles(
     return seen, apart_us
 
 
-def _clock(page: Page) -> tuple[int, int]:
+def clock_of(page: Page) -> tuple[int, int]:
     """What to add to the page's clock for uptime, and by how much that may be wrong (us).
 
     Both run on the kernel's clock without steps, so that one distance holds for the run. The

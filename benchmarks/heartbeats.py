@@ -266,7 +266,7 @@ def run(span: Span, connections: int) -> Found:
         heartbeats=sent_after - sent,
         answers=crowd.answers - answers - (crowd.sent - sent_after),
         cpu_s=cpu_after - cpu,
-        memory_bytes=_resident(span.gateway),
+        memory_bytes=resident_bytes(span.gateway),
         documents_before=documents,
         cpu_before_s=cpu - began_cpu_s,
         heartbeats_before=sent,
@@ -275,7 +275,8 @@ def run(span: Span, connections: int) -> Found:
     )
 
 
-def _resident(process_id: int) -> int:
+def resident_bytes(process_id: int) -> int:
+    """The resident memory of a process."""
     pages = Path(f"/proc/{process_id}/statm").read_text().split()[1]
     return int(pages) * 4096
 
