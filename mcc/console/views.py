@@ -21,6 +21,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_GET, require_POST
 from django.views.i18n import JavaScriptCatalog
 
@@ -146,6 +147,7 @@ def _config(user: User) -> dict[str, Any]:
 
 @require_GET
 @never_cache
+@gzip_page  # 5,000 posts are 2 MB, and a patrol reads them by telephone
 @_for("console", "phone", "cases")
 def picture(request: HttpRequest) -> HttpResponse:
     """The present state, whole, with the number of the newest change in it."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 
 import msgspec
 import pytest
+from django.test import Client
 
 from mcc.alarms import Verdict
 from mcc.cases import picture as picture_module
@@ -46,6 +48,20 @@ def said(shown: MccPost) -> None:
         connection=shown.connection,
         body=msgspec.json.encode(shown).decode(),
     )
+
+
+def test_a_picture_of_many_posts_is_small_on_its_way() -> None:
+    for n in range(1_000):
+        said(post(post=f"mlg-klojen-rw{n}"))
+    client = Client()
+    client.force_login(a_user(), backend="django.contrib.auth.backends.ModelBackend")
+    plain = client.get("/picture")
+    packed = client.get("/picture", headers={"accept-encoding": "gzip"})
+    assert packed["Content-Encoding"] == "gzip"
+    assert packed["Cache-Control"] == plain["Cache-Control"]
+    assert len(packed.content) < len(plain.content) / 5
+    shown = json.loads(gzip.decompress(packed.content))
+    assert len(shown["posts"]) == 1_000
 
 
 def test_an_empty_command_centre_has_a_picture_and_it_is_json() -> None:
