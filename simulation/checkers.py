@@ -33,7 +33,7 @@ from protocol.messages import (
 )
 from protocol.states import RANK
 from simulation.disks import Journal, MccDisk, PostDisk
-from simulation.people import Call, Truth
+from simulation.people import Truth
 from simulation.processes import CONSOLE, GATEWAY_ID, CentreProcess, GatewayProcess, PostProcess
 from simulation.timeline import MINUTE_US, SECOND_US, Timeline, Violation
 
@@ -74,7 +74,6 @@ class Checkers:
         self._gone: Counter[str] = Counter()  # calls that an older journal does not know
         self._forgetful: set[str] = set()  # died with alarms that no card held
         self._tests_kept: set[str | None] = set()  # self-tests that the store has ever held
-        self._owed: Counter[str] = Counter()  # repeats that a card has forgotten
         self._carried: set[str] = set()  # calls beyond their answer were offered as another alarm
         self._again: Counter[str] = Counter()  # calls that nothing tells from one that rang already
         self._bad_us: dict[str, int] = {}
@@ -197,7 +196,6 @@ class Checkers:
         name = post.name
         if self._was_bad_since_the_last_call(post):
             self._forgetful.add(name)
-        self._owed[name] = max(self._owed[name], self._forgotten_by(name))
         missing = self.truth.sure_calls(name) - self._counted(name)
         if missing <= 0:
             return
@@ -224,7 +222,6 @@ class Checkers:
             self._gone[post] += max(0, before[post][0] - in_journal)
         for post, card in self._cards.items():
             rows = [held for held in card.rows.values() if held.is_call and not held.over]
-            self._owed[post] = self._forgotten_by(post)
             if card.replaced:
                 unplaced = sum(held.alarm.repeat_uptimes_ms.count(None) for held in rows)
                 self._again[post] = max(self._again[post], unplaced)
@@ -237,30 +234,6 @@ class Checkers:
             for call in unsafe[max(0, len(unsafe) - missing) :]:
                 call.excused = "its only copy was replaced"
                 self.counts["excused_only_copy"] += 1
-            self._owed[name] += max(0, missing - len(unsafe))
-
-    def _forgotten_by(self, post: str) -> int:
-        """How many repeats of open alarms others hold, and its card does not."""
-        rows = [held for held in self._cards[post].rows.values() if held.is_call and not held.over]
-        known = [(self._repeats_known(held.alarm_id), held.repeats) for held in rows]
-        return sum(max(0, theirs - ours) for theirs, ours in known)
-
-    def call_made(self, call: Call) -> None:
-        """A card that has forgotten a call may count another one in its place.
-
-        It is an older copy of itself, or the process died before it had written what it offered.
-
-        Repeats are a number: a post that has forgotten one gives the next one its place. The alarm
-        itself is open and rings; the call is taken for the one that the gateway knows already.
-        """
-        if call.sure and self._owed[call.post] > 0:
-            self._owed[call.post] -= 1
-            call.excused = "its number was taken, on a card that had forgotten one"
-            self.counts["excused_old_card"] += 1
-
-    def _repeats_known(self, alarm_id: str) -> int:
-        places = (self._journal.rows.get(alarm_id), self._store.alarms.get(alarm_id))
-        return max((place.repeats for place in places if place is not None), default=0)
 
     def _no_more_than_called(self, post: str) -> None:
         if self._journal.replaced and self._store.replaced:

@@ -115,13 +115,7 @@ class Resident:
         sure = post.alive and post.life == life and ready_us < first_us and not post.frozen
         call = Call(post.name, third_us, sure)
         self._truth.calls[post.name].append(call)
-        self.call_made(call)
         self.timeline.note(post.name, f"call {'made' if sure else 'perhaps made'}")
-
-    @staticmethod
-    def call_made(call: Call) -> None:
-        """Replaced by the world: the checkers look whether an allowed loss takes it."""
-        raise NotImplementedError(call)
 
     def _open_calls(self) -> set[str]:
         return {held.alarm_id for held in self.post.disk.rows.values() if not held.over}

@@ -148,7 +148,6 @@ class World:
         self.posts[name] = post
         resident = Resident(self.timeline, self._rng(), post, self.truth)
         setattr(post, "pulsed", lambda: self._during_selftest(post))  # noqa: B010 - a hook
-        setattr(resident, "call_made", self.checkers.call_made)  # noqa: B010 - a hook
         self.residents[name] = resident
         self.checkers.watch_post(post)
 

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy.pool import NullPool
 
+from device.core import OFFER_PAUSE_MAX_S
 from protocol.codec import decode_at, encode
 from protocol.messages import Command, MccAlarm, MccGateway, MccPost, PostState
 from protocol.values import new_id, timestamp
@@ -30,7 +31,6 @@ GATEWAY = "mlg-pair"
 NAMES = ("mlg-pair-a", "mlg-pair-b")
 WAIT_S = 30.0
 OFFER_AGAIN_S = 2.0
-OFFER_PAUSE_MAX_S = 30.0
 BEAT_S = 5.0
 
 SETTINGS = """
