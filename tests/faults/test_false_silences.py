@@ -1,7 +1,6 @@
 """Many posts under restarts of broker and gateway: not one is called silent that is there.
 
-Light clients, several posts on one connection: 200 posts and 3 restarts here, 1,000 and 50 in
-`make soak`.
+Light clients, several posts on one connection: 1,000 posts and 3 restarts, 50 in `make soak`.
 """
 
 from __future__ import annotations
@@ -28,6 +27,8 @@ TOPICS = Topics()
 CONNECTIONS = 8
 HEARTBEAT_S = 5.0
 STRICT_S = 20
+POSTS = 1_000
+SCALE_SOAK = 400
 GONE = 1  # so many of the connections fall silent at the end: their posts are missed
 
 
@@ -128,9 +129,9 @@ class Ears:
 
 
 @contextmanager
-def standing(broker: Mosquitto, directory: Path, posts: int) -> Iterator[tuple[Stage, list[Crowd]]]:
+def standing(broker: Mosquitto, directory: Path) -> Iterator[tuple[Stage, list[Crowd]]]:
     """A gateway at its strict setting, and the posts."""
-    names = [f"mlg-rw{n:04}" for n in range(posts)]
+    names = [f"mlg-rw{n:04}" for n in range(POSTS)]
     with ExitStack() as stack:
         stage = Stage(directory, broker.url)
         file = directory / "gateway.toml"
@@ -147,8 +148,8 @@ def standing(broker: Mosquitto, directory: Path, posts: int) -> Iterator[tuple[S
 def test_restarts_of_broker_and_gateway_make_nobody_silent_who_is_there(
     broker: Mosquitto, tmp_path: Path, scale: int
 ) -> None:
-    restarts, posts = (50, 1000) if scale >= 400 else (3, 200)
-    with standing(broker, tmp_path, posts) as (stage, crowds), ExitStack() as stack:
+    restarts = 50 if scale >= SCALE_SOAK else 3
+    with standing(broker, tmp_path) as (stage, crowds), ExitStack() as stack:
         ears = Ears(broker.port)
         stack.callback(ears.close)
         everybody = [name for crowd in crowds for name in crowd.names]
