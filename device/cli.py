@@ -120,14 +120,12 @@ def _problems(path: Path) -> list[str]:
 
 def _missing_around(settings: PostFile) -> list[str]:
     """What the settings name and this machine does not have, a line each."""
-    from process.settings import unreadable_files, unusable_places
+    from process.settings import unreadable_files, unusable_places, unusable_sockets
 
     tls = {f"[mqtt] {key}": getattr(settings.mqtt, key) for key in ("ca", "certificate", "key")}
-    made = {
-        "[store] path": settings.store.path,
-        "[hardware] panel_socket": settings.hardware.panel_socket,
-    }
-    return [*unreadable_files(tls), *unusable_places(made)]
+    panel = {"[hardware] panel_socket": settings.hardware.panel_socket}
+    made = {"[store] path": settings.store.path, **panel}
+    return [*unreadable_files(tls), *unusable_places(made), *unusable_sockets(panel)]
 
 
 def _unpack(options: argparse.Namespace) -> int:

@@ -81,7 +81,7 @@ def _problems(path: Path) -> list[str]:
 def _missing_around(settings: GatewayFile) -> list[str]:
     """What the settings name and this machine does not have, a line each."""
     from gateway.journal import JournalUnusable, file_of
-    from process.settings import unreadable_files, unusable_places
+    from process.settings import unreadable_files, unusable_places, unusable_sockets
 
     tls = {
         f"[{name}] {key}": getattr(table, key)
@@ -89,12 +89,13 @@ def _missing_around(settings: GatewayFile) -> list[str]:
         for key in ("ca", "certificate", "key")
     }
     tls |= {f"[pair] {key}": getattr(settings.pair, key) for key in ("certificate", "key")}
-    problems = unreadable_files(tls)
+    control = {"[control] socket": settings.control.socket}
+    problems = [*unreadable_files(tls), *unusable_sockets(control)]
     try:
         journal = file_of(settings.journal.url)
     except JournalUnusable as error:
         return [*problems, f"[journal] url: {error}"]
-    made = {"[journal] url": None if journal is None else str(journal)}
+    made = {"[journal] url": None if journal is None else str(journal), **control}
     return [*problems, *unusable_places(made)]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import stat
 import struct
 import threading
 import time
@@ -23,12 +22,11 @@ import msgspec
 from msgspec import Meta
 
 from gateway.core import CloseWindow, OpenWindow, Told
+from process.local_socket import LocalSocketError, answer, check_path, listen, read_line
 from process.log import log
 from protocol.messages import TEST_WINDOW_MINUTES_MAX
 from protocol.values import Label, PostId, new_id
 
-# sun_path is 108 bytes with its terminating zero (unix(7)).
-SOCKET_PATH_BYTES_MAX = 107
 LINE_BYTES_MAX = 4096
 # One is served at a time; so many more wait, each until the one before has its answer.
 WAITING_MAX = 4
@@ -83,7 +81,10 @@ class Control:
         self._asked = 0
         self._told: SimpleQueue[Told] = SimpleQueue()
         self._stopping = threading.Event()
-        self._server = _listen(path)
+        try:
+            self._server = listen(path, WAITING_MAX)
+        except LocalSocketError as error:
+            raise ControlError(f"[control] socket: {path}: {error}") from None
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._thread.start()
 
@@ -117,7 +118,7 @@ class Control:
                     reply = self._serve(connection)
                 except Exception as error:  # noqa: BLE001 - whatever it is, the next is served
                     reply = Reply(error=f"{type(error).__name__}: {error}")
-                _answer(connection, reply)
+                answer(connection, msgspec.json.encode(reply), REQUEST_TIMEOUT_S)
 
     def _serve(self, connection: socket.socket) -> Reply:
         user = _user_of(connection)
@@ -125,7 +126,7 @@ class Control:
             log("control_refused", level="warning", user=user)
             return Reply(error="only root and the gateway's own user may ask")
         try:
-            line = _read_line(connection, time.monotonic() + REQUEST_TIMEOUT_S)
+            line = read_line(connection, LINE_BYTES_MAX, time.monotonic() + REQUEST_TIMEOUT_S)
             ask = msgspec.json.decode(line, type=OpenTest | CloseTest)
         except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
             return Reply(error=f"not a request: {error}")
@@ -157,16 +158,18 @@ def ask_gateway(path: Path, ask: OpenTest | CloseTest) -> Reply:
     Raises:
         ControlError: nobody answers there, or the gateway refuses; with why.
     """
-    _check(path)
     try:
+        check_path(path)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ASK_TIMEOUT_S)
             connection.connect(str(path))
             with contextlib.suppress(BrokenPipeError):
                 # Who is refused may have his answer before he has asked.
                 connection.sendall(msgspec.json.encode(ask) + b"\n")
-            line = _read_line(connection, time.monotonic() + ASK_TIMEOUT_S)
+            line = read_line(connection, LINE_BYTES_MAX, time.monotonic() + ASK_TIMEOUT_S)
         reply = msgspec.json.decode(line, type=Reply)
+    except LocalSocketError as error:
+        raise ControlError(f"[control] socket: {path}: {error}") from None
     except PermissionError:
         raise ControlError(f"{path}: only root and the gateway's own user may ask") from None
     except OSError as error:
@@ -179,47 +182,6 @@ def ask_gateway(path: Path, ask: OpenTest | CloseTest) -> Reply:
     return reply
 
 
-def _check(path: Path) -> None:
-    size = len(os.fsencode(path))
-    if size > SOCKET_PATH_BYTES_MAX:
-        raise ControlError(
-            f"[control] socket: {path} has {size} bytes, at most {SOCKET_PATH_BYTES_MAX} are"
-            " possible"
-        )
-
-
-def _listen(path: Path) -> socket.socket:
-    _check(path)
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_stale(path)
-        server.bind(str(path))
-        # Before listen() nobody can connect, so nobody does with wider rights.
-        path.chmod(0o600)
-        server.listen(WAITING_MAX)
-    except (OSError, ControlError) as error:
-        server.close()
-        why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ControlError(f"[control] socket: {path}: {why}") from None
-    return server
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove a socket that nobody listens at, and nothing else."""
-    if not path.exists() and not path.is_symlink():
-        return
-    if not stat.S_ISSOCK(path.lstat().st_mode):
-        raise ControlError("it is there and is no socket; it is not removed")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise ControlError("another process listens there")
-
-
 def _user_of(connection: socket.socket) -> int:
     """Whose process is at the other end, by the kernel's word (unix(7), SO_PEERCRED)."""
     credentials = connection.getsockopt(
@@ -227,25 +189,3 @@ def _user_of(connection: socket.socket) -> int:
     )
     _, user, _ = struct.unpack("3i", credentials)
     return int(user)
-
-
-def _read_line(connection: socket.socket, until_s: float) -> bytes:
-    """One line without its end; raises OSError at `until_s` (monotonic), ValueError if long."""
-    held = bytearray()
-    while b"\n" not in held:
-        connection.settimeout(max(0.001, until_s - time.monotonic()))
-        portion = connection.recv(LINE_BYTES_MAX)
-        if not portion:
-            break
-        held += portion
-        if len(held) > LINE_BYTES_MAX:
-            raise ValueError(f"more than {LINE_BYTES_MAX} bytes")
-    return bytes(held.partition(b"\n")[0])
-
-
-def _answer(connection: socket.socket, reply: Reply) -> None:
-    try:
-        connection.settimeout(REQUEST_TIMEOUT_S)
-        connection.sendall(msgspec.json.encode(reply) + b"\n")
-    except OSError:
-        return  # the asker has gone: nobody is left to tell

@@ -8,10 +8,8 @@ presses, and it exists with mock pins only: on a real post nobody presses from o
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
-import stat
 import threading
 import time
 from collections.abc import Callable
@@ -20,9 +18,8 @@ from typing import Any
 
 from hardware.inputs import PAIR_LEVELS, PairMeaning
 from hardware.pins import MockPins
+from process.local_socket import LocalSocketError, answer, check_path, listen, read_line
 
-# sun_path is 108 bytes with its terminating zero (unix(7)).
-SOCKET_PATH_BYTES_MAX = 107
 REQUEST_BYTES_MAX = 1024 * 1024
 REPLY_BYTES_MAX = 1024 * 1024
 EDGES_MAX = 100_000
@@ -104,7 +101,10 @@ class Panel:
         self._status = status
         self._stopping = threading.Event()
         self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
-        self._server = _listen(self._path)
+        try:
+            self._server = listen(self._path, CONNECTIONS_MAX)
+        except LocalSocketError as error:
+            raise PanelError(f"no panel at {path}: {error}") from None
         self._thread = threading.Thread(target=self._accept, name="panel", daemon=True)
         self._thread.start()
 
@@ -145,8 +145,8 @@ class Panel:
 
     def _reply_to(self, connection: socket.socket) -> dict[str, Any]:
         try:
-            line = _read_line(connection, REQUEST_BYTES_MAX, time.monotonic() + REQUEST_TIMEOUT_S)
-        except OSError as error:
+            line = read_line(connection, REQUEST_BYTES_MAX, time.monotonic() + REQUEST_TIMEOUT_S)
+        except (OSError, ValueError) as error:
             raise PanelError(f"the request did not come: {error}") from error
         try:
             request = json.loads(line)
@@ -300,13 +300,15 @@ def ask(path: str, request: dict[str, Any]) -> dict[str, Any]:
     line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
     if len(line) > REQUEST_BYTES_MAX:
         raise PanelError(f"the request has {len(line)} bytes, at most {REQUEST_BYTES_MAX} fit")
-    _check_path(Path(path))
     try:
+        check_path(Path(path))
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ANSWER_TIMEOUT_S)
             connection.connect(path)
             connection.sendall(line)
-            reply = json.loads(_read_line(connection, REPLY_BYTES_MAX, deadline_s))
+            reply = json.loads(read_line(connection, REPLY_BYTES_MAX, deadline_s))
+    except LocalSocketError as error:
+        raise PanelError(f"no panel answers at {path}: {error}") from None
     except OSError as error:
         raise PanelError(f"no panel answers at {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -326,71 +328,10 @@ def _span_us(request: dict[str, Any]) -> int:
     return PRESS3[-1][0]
 
 
-def _check_path(path: Path) -> None:
-    size = len(os.fsencode(path))
-    if size > SOCKET_PATH_BYTES_MAX:
-        raise PanelError(
-            f"the socket path {path} has {size} bytes, at most {SOCKET_PATH_BYTES_MAX} are possible"
-        )
-
-
-def _listen(path: Path) -> socket.socket:
-    _check_path(path)
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_stale(path)
-        server.bind(str(path))
-        # Before listen() nobody can connect, so nobody does with wider rights.
-        path.chmod(0o600)
-        server.listen(CONNECTIONS_MAX)
-    except OSError as error:
-        server.close()
-        raise PanelError(f"no panel at {path}: {error.strerror or error}") from error
-    except PanelError:
-        server.close()
-        raise
-    return server
-
-
-def _remove_stale(path: Path) -> None:
-    """Removes a socket that nobody listens at; raises PanelError for anything else found."""
-    if not path.exists() and not path.is_symlink():
-        return
-    if not stat.S_ISSOCK(path.lstat().st_mode):
-        raise PanelError(f"{path} exists and is not a socket: it is not removed")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise PanelError(f"another process listens at {path}")
-
-
-def _read_line(connection: socket.socket, bytes_max: int, deadline_s: float) -> bytes:
-    """One line without its end; raises OSError at `deadline_s` (monotonic), PanelError if long."""
-    held = bytearray()
-    while b"\n" not in held:
-        connection.settimeout(max(0.001, deadline_s - time.monotonic()))
-        portion = connection.recv(65_536)
-        if not portion:
-            break
-        held += portion
-        if len(held) > bytes_max:
-            raise PanelError(f"more than {bytes_max} bytes")
-    return bytes(held.partition(b"\n")[0])
-
-
 def _error(message: str) -> str:
     return json.dumps({"error": message})
 
 
 def _answer(connection: socket.socket, reply: str) -> None:
     with connection:
-        try:
-            connection.settimeout(REQUEST_TIMEOUT_S)
-            connection.sendall(reply.encode() + b"\n")
-        except OSError:
-            # The asker has gone: nobody is left to tell.
-            return
+        answer(connection, reply.encode(), REQUEST_TIMEOUT_S)

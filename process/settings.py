@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from msgspec import Meta, inspect
 
+from process.local_socket import LocalSocketError, check_path
 from process.log import Format, masked
 
 FILE_BYTES_MAX = 256 * 1024
@@ -265,6 +266,18 @@ def unusable_places(files: Mapping[str, str | None]) -> list[str]:
         except OSError as error:
             wrong = str(error.strerror or error)
         problems.append(f"{key} = {_found(path)}: {wrong}")
+    return problems
+
+
+def unusable_sockets(sockets: Mapping[str, str | None]) -> list[str]:
+    """Sockets that are to be made, by their keys; a line for each whose path no socket can have."""
+    problems = []
+    for key, path in sockets.items():
+        try:
+            if path is not None:
+                check_path(Path(path))
+        except LocalSocketError as error:
+            problems.append(f"{key} = {_found(path)}: {error}")
     return problems
 
 

@@ -293,16 +293,16 @@ def test_a_live_socket_is_left_alone(post: Post) -> None:
 def test_a_file_that_is_no_socket_is_never_removed(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("data")
-    with pytest.raises(PanelError, match="not a socket"):
+    with pytest.raises(PanelError, match="is no socket"):
         Post(str(path))
     assert path.read_text() == "data"
 
 
 @pytest.mark.parametrize("path", ["/tmp/" + "x" * 120, "/nonexistent/panel"])
 def test_a_path_that_cannot_be_is_said_in_words(path: str) -> None:
-    with pytest.raises(PanelError, match=r"socket path|No such file"):
+    with pytest.raises(PanelError, match=r"path of the socket|No such file"):
         Post(path)
-    with pytest.raises(PanelError, match=r"socket path|no panel answers"):
+    with pytest.raises(PanelError, match=r"path of the socket has|no panel answers"):
         ask(path, {"request": "status"})
 
 

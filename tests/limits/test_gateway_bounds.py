@@ -13,7 +13,6 @@ from gateway.card import CANDIDATES_MAX, alarms_like
 from gateway.cli import main
 from gateway.control import (
     LINE_BYTES_MAX,
-    SOCKET_PATH_BYTES_MAX,
     WAITING_MAX,
     Control,
     ControlError,
@@ -28,6 +27,8 @@ from gateway.identities import (
     IdentitiesError,
     Identity,
 )
+from process.local_socket import PATH_BYTES_MAX, listen
+from process.settings import unusable_sockets
 from tests.gateway.rig import POST, WALL_MS, some_id
 from tests.gateway.test_journal import Room, record
 
@@ -92,7 +93,7 @@ def test_so_many_askers_wait_and_silent_ones_hold_the_next_up_for_a_moment_only(
 
 
 def test_more_askers_than_may_wait_are_turned_away_by_the_kernel(path: Path) -> None:
-    server = gateway.control._listen(path)  # nobody accepts
+    server = listen(path, WAITING_MAX)  # nobody accepts
     askers = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(10 * WAITING_MAX)]
     for one in askers:
         one.setblocking(False)
@@ -106,15 +107,18 @@ def test_a_socket_of_the_longest_path_is_made_and_a_longer_one_refused_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # so that the length is ours to choose
-    longest = Path("s" * SOCKET_PATH_BYTES_MAX)
+    longest = Path("s" * PATH_BYTES_MAX)
     made = Answering(longest)
     assert ask_gateway(longest, ASK).connection == "online"
     made.control.close(5.0)
-    longer = Path("s" * (SOCKET_PATH_BYTES_MAX + 1))
+    longer = Path("s" * (PATH_BYTES_MAX + 1))
     with pytest.raises(ControlError, match="108 bytes, at most 107"):
         Control(longer, lambda _event: True)
     with pytest.raises(ControlError, match="108 bytes, at most 107"):
         ask_gateway(longer, ASK)
+    assert unusable_sockets({"[control] socket": str(longest)}) == []
+    (problem,) = unusable_sockets({"[control] socket": str(longer)})
+    assert problem.startswith('[control] socket = "sss')
 
 
 def test_of_many_alarms_with_like_ids_a_card_names_some_and_asks_for_more_digits(
