@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tarfile
@@ -19,7 +20,7 @@ import msgspec
 import pytest
 
 from device import card as card_module
-from device.card import CANDIDATES_MAX, SET_ASIDE_MAX, Card, CardStatus, Places
+from device.card import CANDIDATES_MAX, SET_ASIDE_MAX, Card, CardStatus, Places, blink
 from device.first_boot import (
     CODES,
     REASON_FILE,
@@ -721,3 +722,20 @@ def test_the_page_names_every_planted_bundle_beside_its_code() -> None:
     )
     said = {(int(number), code, kind) for number, code, kinds in rows for kind in kinds.split("; ")}
     assert said == {(CODES.index(code) + 1, code, kind) for kind, (code, _, _) in BAD.items()}
+
+
+def test_a_card_without_its_data_starts_anew_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`RestartPreventExitStatus=` and `FailureAction=` of kentongan-code.service do the rest."""
+    monkeypatch.setattr(card_module, "RETRY_AFTER_S", 0.01)
+    places = Places(tmp_path)
+    places.run.mkdir(parents=True)
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        for failing, ends in ((True, card_module.EXIT_REBOOT), (False, 0)):
+            status = CardStatus(post=None, code="card_failing" if failing else None)
+            (places.run / "status.json").write_bytes(msgspec.json.encode(status))
+            assert blink(places) == ends
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
