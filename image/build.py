@@ -47,7 +47,10 @@ _MASKED = (
     *("systemd-rfkill.service", "systemd-rfkill.socket", "systemd-firstboot.service"),
     *("systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount", "systemd-fsckd.socket"),
     *("systemd-update-utmp.service", "systemd-update-utmp-runlevel.service"),
-    *("systemd-pcrphase.service", "systemd-pcrphase-sysinit.service"),
+    *("systemd-pcrphase.service", "systemd-pcrphase-sysinit.service", "systemd-pstore.service"),
+    *("systemd-sysusers.service", "systemd-remount-fs.service", "modprobe@.service"),
+    *("dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount"),
+    *("sys-kernel-tracing.mount", "sys-kernel-config.mount", "sys-fs-fuse-connections.mount"),
 )
 _MADE = (
     "boot/firmware", "data", "var/lib/kentongan", "var/log/journal", "var/lib/systemd/timesync",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -238,13 +239,14 @@ def test_a_hung_loop_is_restarted_and_a_panicked_kernel_is_reset(
 
 
 def test_no_key_password_or_token_lies_in_the_image(image: Path, machine: Machine) -> None:
-    assert secrets_in(image) == []
+    known = published_keys(image)
+    assert secrets_in(image, known) == []
     planted = b"-----BEGIN PRIVATE KEY-----\n" + b"MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0w" * 3
     with machine.image.open("r+b") as card:
         for at, secret in ((300 * MIB, planted), (900 * MIB, b"root:$y$j9T$abcdefghijk:19000:0:")):
             card.seek(at)
             card.write(secret)
-    found = secrets_in(machine.image)
+    found = secrets_in(machine.image, known)
     machine.note(f"no secret in the image; planted into a copy, found: {found}")
     assert {"key", "password"} <= {what for what, _ in found}
 
@@ -254,16 +256,32 @@ SECRETS = {
     "key": rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s+[A-Za-z0-9+/=\s]{64}",
     "encrypted key": rb"Proc-Type: 4,ENCRYPTED\s+DEK-Info: [A-Z0-9-]+,[0-9A-F]{16}\s",
     "ssh key": rb"openssh-key-v1\x00\x00\x00\x00\x04none",
-    "password": rb"\b[a-z_][a-z0-9_-]{0,31}:\$(?:1|2[aby]|5|6|7|y|gy)\$[./A-Za-z0-9$=,]{8,}:\d*:",
-    "token": rb"\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|glpat-[A-Za-z0-9_-]{20}"
+    "password": rb":\$(?:1|2[aby]|5|6|7|y|gy)\$[./A-Za-z0-9$=,]{8,}:\d*:",
+    "token": rb"(?:(?<![A-Za-z0-9+/])AKIA[0-9A-Z]{16}(?![A-Za-z0-9+/=])|gh[pousr]_[A-Za-z0-9]{36}|glpat-[A-Za-z0-9_-]{20}"
     rb"|xox[abprs]-[A-Za-z0-9-]{20,}|eyJhbGciOi[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.)",
-    "network password": rb"(?m)^(?:psk|wpa_passphrase|password|passwd)"
-    rb"\s*=\s*[^\s\"'(\[{<%$]{8,64}$",
+    "network password": rb"\n(?:psk|wpa_passphrase|password|passwd)"
+    rb"\s*=\s*[^\s\"'(\[{<%$]{8,64}\n",
 }
 
 
-def secrets_in(image: Path) -> list[tuple[str, int]]:
-    """Each kind of secret that is found, with the byte where it begins."""
+def published_keys(image: Path) -> bytes:
+    """Keys that are no secret: GnuTLS tests itself with some that stand in its source."""
+    root = f"{image}?offset={(BOOT_AT_MIB + BOOT_MIB) * MIB}"
+    place = "/usr/lib/aarch64-linux-gnu"
+    listed = subprocess.run(
+        ("debugfs", "-R", f"ls -p {place}", root), capture_output=True, text=True, check=True
+    ).stdout
+    names = re.findall(r"/(libgnutls\.so\.[0-9]+\.[0-9.]+)/", listed)
+    return b"".join(
+        subprocess.run(
+            ("debugfs", "-R", f"cat {place}/{name}", root), capture_output=True, check=True
+        ).stdout
+        for name in names
+    )
+
+
+def secrets_in(image: Path, known: bytes) -> list[tuple[str, int]]:
+    """Each kind of secret that is found, with the byte where it begins, but for what is known."""
     overlap, size = 65_536, 64 * MIB
     found = set()
     with image.open("rb") as card:
@@ -273,7 +291,11 @@ def secrets_in(image: Path) -> list[tuple[str, int]]:
             block = card.read(size + overlap)
             if block.strip(b"\0"):
                 for what, pattern in SECRETS.items():
-                    found |= {(what, at + one.start()) for one in re.finditer(pattern, block)}
+                    found |= {
+                        (what, at + one.start())
+                        for one in re.finditer(pattern, block)
+                        if one[0] not in known
+                    }
             if len(block) < size + overlap:
                 return sorted(found)
             at += size

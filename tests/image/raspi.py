@@ -1,0 +1,58 @@
+"""The exact image that ships, from its own SD card, on an emulated Raspberry Pi 3 B.
+
+What starts it there is what a Pi's loader would hand over: kernel, initrd, device tree and command
+line, each read from the image's boot partition. That machine's inputs cannot be driven, so there is
+no press; that the card becomes itself on a Pi's controller, with a Pi's device tree, is all.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+from tests.image.machine import boot_partition, copy_image, until
+
+SAYS_ALL = (
+    "console=ttyAMA0 console=ttyS1,115200 systemd.journald.forward_to_console=1"
+    " systemd.journald.max_level_console=info"
+)
+
+
+def said(console: Path) -> str:
+    """All of it until now."""
+    return console.read_text(errors="replace") if console.exists() else ""
+
+
+def test_the_image_starts_from_the_sd_card_of_a_raspberry_pi_3(image: Path, tmp_path: Path) -> None:
+    card = copy_image(image, tmp_path / "card.img")
+    names = ("vmlinuz", "initrd.img", "bcm2837-rpi-3-b.dtb", "cmdline.txt")
+    boot_partition(card, *(("mcopy", "-n", f"::/{name}", tmp_path / name) for name in names))
+    arguments = (tmp_path / "cmdline.txt").read_text().strip()
+    console = tmp_path / "console"
+    began_s = time.monotonic()
+    with (tmp_path / "qemu").open("wb") as errors:
+        process = subprocess.Popen(
+            [
+                *("setpriv", "--pdeathsig", "KILL", "qemu-system-aarch64", "-M", "raspi3b"),
+                *("-nodefaults", "-display", "none", "-accel", "tcg,thread=multi"),
+                *("-kernel", str(tmp_path / "vmlinuz"), "-initrd", str(tmp_path / "initrd.img")),
+                *("-dtb", str(tmp_path / "bcm2837-rpi-3-b.dtb")),
+                *("-drive", f"if=sd,format=raw,file={card}"),
+                *("-append", f"{arguments} {SAYS_ALL}"),
+                *("-chardev", f"file,id=console,path={console}", "-serial", "chardev:console"),
+                *("-serial", "chardev:console"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+    try:
+        until("its card is looked at", lambda: "event=card_code" in said(console), 600)
+    finally:
+        process.kill()
+        process.wait(30)
+    took_s = time.monotonic() - began_s
+    print(f"raspi3b: from its SD card to the code of a card without a bundle in {took_s:.0f} s")  # noqa: T201
+    assert "code=no_bundle" in said(console)
+    assert "kode 1 / code 1 (no_bundle)" in boot_partition(card, ("mtype", "::/KENTONGAN.txt"))
