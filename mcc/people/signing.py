@@ -11,7 +11,7 @@ from typing import Any
 from axes.signals import user_locked_out
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
@@ -22,6 +22,11 @@ from mcc.people.gate import CODE_DUE
 from mcc.people.models import User
 from process.log import log
 
+# Who is signed in in a browser, 0 for nobody, as its pages read it also without a network: a page
+# that is kept there may be that of somebody before. It opens nothing.
+WHO_COOKIE = "kentongan_who"
+_WHO_S = 400 * 86_400
+
 
 def connect() -> None:
     """Listen from now on."""
@@ -29,6 +34,17 @@ def connect() -> None:
     user_logged_out.connect(_signed_out, dispatch_uid="mcc.signed_out")
     user_login_failed.connect(_refused, dispatch_uid="mcc.sign_in_refused")
     user_locked_out.connect(_locked, dispatch_uid="mcc.locked_out")
+
+
+def say_who(response: HttpResponseBase, user: User | None) -> None:
+    """Let the browser remember who is signed in."""
+    response.set_cookie(
+        WHO_COOKIE,
+        str(user.pk if user else 0),
+        max_age=_WHO_S,
+        secure=settings.SESSION_COOKIE_SECURE,
+        samesite="Lax",
+    )
 
 
 def _signed_in(request: HttpRequest, user: User, **_: Any) -> None:

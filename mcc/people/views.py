@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import views
-from django.contrib.auth.forms import PasswordChangeForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -18,6 +18,7 @@ from django.views.decorators.http import require_http_methods
 
 from mcc.people import codes
 from mcc.people.gate import before_code, before_password, owes_code, person
+from mcc.people.signing import say_who
 
 
 class SignIn(views.LoginView):
@@ -25,10 +26,22 @@ class SignIn(views.LoginView):
 
     template_name = "people/sign_in.html"
 
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        """Let them in."""
+        response = super().form_valid(form)
+        say_who(response, person(self.request))
+        return response
+
 
 @method_decorator(before_code, name="dispatch")
 class SignOut(views.LogoutView):
     """Ends the session; a shift goes on until it is ended."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Let them go."""
+        response = super().post(request, *args, **kwargs)
+        say_who(response, None)
+        return response
 
 
 # Django marks its own sign-out page as open to everybody; nobody is signed out by a link.

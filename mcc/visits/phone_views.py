@@ -22,6 +22,7 @@ from django.views.i18n import JavaScriptCatalog
 from mcc.cases.actions import Refused
 from mcc.people.address import client_address
 from mcc.people.gate import needs, person
+from mcc.people.signing import WHO_COOKIE, say_who
 from mcc.registers.models import Kelurahan, Post
 from mcc.visits.intake import FOLLOW_UPS_MAX, PHOTO_SIDE_PIXELS_MAX, receive
 from mcc.visits.models import Visit
@@ -51,7 +52,7 @@ def phone(request: HttpRequest) -> HttpResponse:
         "purposes": Visit.Purpose.choices,
         "config": _config(user.pk, user.label),
     }
-    return render(request, "visits/phone.html", page)
+    return _saying_who(request, render(request, "visits/phone.html", page))
 
 
 def _config(user_id: int, name: str) -> dict[str, Any]:
@@ -87,7 +88,16 @@ def worker(_request: HttpRequest) -> HttpResponse:
 def me(request: HttpRequest) -> HttpResponse:
     """Who is signed in just now, and the token that a kept page cannot know."""
     user = person(request)
-    return JsonResponse({"user_id": user.pk, "user": user.label, "csrf": get_token(request)})
+    said = {"user_id": user.pk, "user": user.label, "csrf": get_token(request)}
+    return _saying_who(request, JsonResponse(said))
+
+
+def _saying_who(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    user = person(request)
+    # An answer that comes late must not take back what a sign-out has said meanwhile.
+    if request.COOKIES.get(WHO_COOKIE) != str(user.pk):
+        say_who(response, user)
+    return response
 
 
 @require_POST

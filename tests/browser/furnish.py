@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from mcc.site import configure
+from tests.mcc.centre import PASSWORD
 
 # Account, role, first name, unit.
 PEOPLE = (
@@ -23,7 +24,8 @@ PEOPLE = (
     ("wibowo", "bhabinkamtibmas", "Wibowo", None),
     ("hadi", "bhabinkamtibmas", "Hadi", None),
 )
-# Account, service number, kelurahan of a Bhabinkamtibmas.
+# Account, service number, kelurahan of a Bhabinkamtibmas; they have the password of the centre's
+# administrator, to sign in by the page.
 OFFICERS = (("wibowo", "80010001", "Dinoyo"), ("hadi", "80010002", "Kasin"))
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 # Have an app for one-time codes; the sessions `owes-NAME` are theirs before a code was given.
@@ -92,6 +94,9 @@ def furnish() -> dict[str, str]:
                 "officer": officers.get(account),
             },
         )
+        if officers.get(account):
+            user.set_password(PASSWORD)
+            user.save()
         if account in WITH_CODES:
             app, _ = TOTPDevice.objects.get_or_create(user=user, name="app", confirmed=True)
             owes = Client()

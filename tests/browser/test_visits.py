@@ -17,6 +17,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 from tests.browser.axe import serious
 from tests.browser.conftest import FLAGS
 from tests.browser.ground import WAIT_MS, Ground
+from tests.mcc.centre import PASSWORD
 from tests.mcc.test_photos import GPS_TAG, a_photo
 
 PHONE = {"width": 390, "height": 760}
@@ -28,6 +29,16 @@ FILL = """async (most) => {
   for (let n = 0; n < most; n += 1)
     all.objectStore("visits").add({ visit_id: `${n}`, user_id: 0, added_ms: n, body: "{}" });
   await new Promise((done) => { all.oncomplete = done; });
+}"""
+
+# How many are half entered, whosever they are.
+DRAFTS = """async () => {
+  const asked = indexedDB.open("kentongan-visits", 1);
+  await new Promise((done) => { asked.onsuccess = done; });
+  const counted = asked.result.transaction("drafts").objectStore("drafts").count();
+  await new Promise((done) => { counted.onsuccess = done; });
+  asked.result.close();
+  return counted.result;
 }"""
 
 # From now on a photo is made small only when `release()` says so.
@@ -340,24 +351,96 @@ def test_what_was_refused_is_changed_or_thrown_away_only_by_whose_it_is(ground: 
     expect(page.locator("#queue button")).to_have_count(2)
     handed_to(ground, page, "hadi")
     expect(page.locator("#queue > li")).to_contain_text("Wibowo")
-    expect(page.locator("#queue .wrong")).to_contain_text("masa depan")
+    expect(page.locator("#queue > li")).not_to_contain_text("Rahayu")
     expect(page.locator("#queue button")).to_have_count(0)
     handed_to(ground, page, "wibowo")
     expect(page.locator("#queue button")).to_have_count(2)
 
 
-def test_what_is_half_entered_is_there_again_only_for_who_entered_it(ground: Ground) -> None:
+def enter(page: Page, name: str) -> None:
+    """Begin a visit, and wait until it is a draft."""
+    page.fill("[name=name]", name)
+    page.wait_for_timeout(700)  # it is written 400 ms after the last key
+    assert page.evaluate(DRAFTS) == 1
+
+
+def sign_in_by_the_page(ground: Ground, page: Page, account: str) -> None:
+    page.goto(f"{ground.address}/login/")
+    page.fill("[name=username]", account)
+    page.fill("[name=password]", PASSWORD)
+    page.click("main form button")
+    page.wait_for_selector("html[data-ready][data-kept]")
+    expect(page.locator("footer")).to_contain_text(account.title())
+
+
+def test_signing_out_throws_away_what_is_half_entered_and_hides_what_waits(ground: Ground) -> None:
+    before = len(kept_by(ground))
+    page = ground.context(None).new_page()
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    sign_in_by_the_page(ground, page, "wibowo")
+    page.route("**/visits/send", lambda route: route.abort())
+    keep(page, "Bu Sumarni")
+    enter(page, "Bu Tini")
+    page.click("form[action='/logout/'] button")
+    page.wait_for_url("**/login/")
+    page.wait_for_function(f"async () => (await ({DRAFTS})()) === 0")
+
+    def nothing_is_shown(said: str) -> None:
+        page.wait_for_selector("html[data-ready]")
+        expect(page.locator("#queue > li")).to_have_count(1)
+        expect(page.locator("#queue > li")).to_contain_text("Wibowo")
+        expect(page.locator("body")).not_to_contain_text("Sumarni")
+        assert page.input_value("[name=name]") == ""
+        if said:
+            expect(page.locator("#anothers")).to_contain_text(said)
+            expect(page.locator("#keep")).to_be_disabled()
+
+    # Nobody is signed in, and the page that this telephone has kept is still that of Wibowo.
+    page.context.set_offline(True)
+    page.goto(f"{ground.address}/visits/phone/")
+    nothing_is_shown("Wibowo sudah keluar")
+    page.context.set_offline(False)
+    sign_in_by_the_page(ground, page, "hadi")
+    nothing_is_shown("")
+    page.unroute("**/visits/send")
+    sign_in_by_the_page(ground, page, "wibowo")
+    expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
+    assert [name for name, _ in kept_by(ground)[before:]] == ["Bu Sumarni"]
+
+
+def test_when_another_signs_in_what_was_half_entered_goes_and_is_on_no_page_that_was_kept(
+    ground: Ground,
+) -> None:
     page = a_telephone(ground)
-    for account, name in (("wibowo", "Bu Tini"), ("hadi", "Pak Karto")):
+    enter(page, "Bu Tini")
+    # The last that this telephone has heard is that Hadi has signed in; the page kept is Wibowo's.
+    who = page.evaluate("document.cookie.match(/kentongan_who=([0-9]+)/)[1]")
+    page.evaluate(f"document.cookie = 'kentongan_who={int(who) + 1}; path=/'")
+    page.context.set_offline(True)
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert page.input_value("[name=name]") == ""
+    expect(page.locator("#anothers")).to_contain_text("Orang lain sudah masuk")
+    expect(page.locator("#keep")).to_be_disabled()
+    assert page.evaluate(DRAFTS) == 0
+    page.context.set_offline(False)
+    for account, name in (("hadi", "Pak Karto"), ("wibowo", "Bu Rahayu"), ("hadi", "Pak Budi")):
         handed_to(ground, page, account)
         assert page.input_value("[name=name]") == ""
-        page.fill("[name=name]", name)
-        page.wait_for_timeout(700)  # the draft is written 400 ms after the last key
-    handed_to(ground, page, "wibowo")
+        enter(page, name)
+
+
+def test_whoever_signs_in_again_after_the_session_has_ended_goes_on_where_it_was(
+    ground: Ground,
+) -> None:
+    page = a_telephone(ground)
+    enter(page, "Bu Tini")
+    page.context.clear_cookies(name="sessionid")
+    page.reload()  # leads to the page for signing in
+    page.wait_for_url("**/login/**")
+    page.wait_for_load_state("networkidle")
+    sign_in_by_the_page(ground, page, "wibowo")
     assert page.input_value("[name=name]") == "Bu Tini"
-    keep(page, "Bu Tini")
-    handed_to(ground, page, "hadi")
-    assert page.input_value("[name=name]") == "Pak Karto"
 
 
 def test_the_page_of_the_officer_before_keeps_nothing_for_the_next(ground: Ground) -> None:

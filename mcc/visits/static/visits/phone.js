@@ -4,6 +4,7 @@
 import { Form } from "./form.js";
 import { Unusable } from "./picture.js";
 import { Queue, QueueFull } from "./queue.js";
+import { signedInHere } from "./who.js";
 
 const AGAIN_MS = 20_000;
 const ASK_MS = 10_000;
@@ -100,23 +101,21 @@ async function show() {
 
 function line(item) {
   const row = document.createElement("li");
+  // Of somebody else's no more than that it waits, and for whom.
+  if (item.user_id !== config.user_id || isAnothers()) {
+    row.textContent = interpolate(gettext("Written down by %s, who has to sign in to send it."), [item.user]);
+    return row;
+  }
   const visit = JSON.parse(item.body);
   const ward = element("visit").elements.kelurahan.querySelector(`option[value="${CSS.escape(visit.kelurahan)}"]`);
   const what = document.createElement("p");
   what.textContent = [new Date(visit.visited_ms).toLocaleString(document.documentElement.lang, { dateStyle: "short", timeStyle: "short" }), ward?.textContent, visit.name].filter(Boolean).join(" · ");
   row.append(what);
-  if (item.user_id !== config.user_id) {
-    const whose = document.createElement("p");
-    whose.textContent = interpolate(gettext("Written down by %s, who has to sign in to send it."), [item.user]);
-    row.append(whose);
-  }
   if (item.refused) {
     const why = document.createElement("p");
     why.className = "wrong";
     why.textContent = `${gettext("The server does not take it:")} ${item.refused.why}`;
     row.append(why);
-    // It is for whoever wrote it down to say what becomes of it.
-    if (item.user_id !== config.user_id || isAnothers()) return row;
     // Under this key the server has another visit: changing this one would make a second of it.
     if (item.refused.code !== "already") row.append(button(gettext("Change it"), () => change(item)));
     row.append(button(gettext("Throw it away"), () => throwAway(item)));
@@ -210,6 +209,9 @@ async function me() {
   if (signedIn?.user_id !== said.user_id) {
     signedIn = said;
     await sayWhose();
+    // What somebody has begun to write is theirs to copy; and what is slow once more is not loaded for ever.
+    const isReloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
+    if (isAnothers() && !isTouched && !isReloaded) location.reload();
   }
   return said;
 }
@@ -223,12 +225,15 @@ function lookWho() {
   return asked;
 }
 
+// Whether this page is that of somebody who is signed in no more.
 function isAnothers() {
-  return signedIn !== null && signedIn.user_id !== config.user_id;
+  return (signedInHere() ?? signedIn?.user_id ?? config.user_id) !== config.user_id;
 }
 
 function anothers() {
-  return interpolate(gettext("%s has signed in, and this page is still that of %s: nothing is kept here. Load it anew."), [signedIn.user, config.user]);
+  if (signedInHere() === 0) return interpolate(gettext("%s has signed out: nothing is kept here, and what waits is not shown. Sign in."), [config.user]);
+  const isNamed = signedIn && signedIn.user_id === (signedInHere() ?? signedIn.user_id);
+  return interpolate(gettext("%s has signed in, and this page is still that of %s: nothing is kept here. Load it anew."), [isNamed ? signedIn.user : gettext("Somebody else"), config.user]);
 }
 
 async function sayWhose() {
@@ -236,9 +241,6 @@ async function sayWhose() {
   element("keep").disabled = isAnothers();
   if (isAnothers()) element("anothers").firstElementChild.textContent = anothers();
   await show();
-  // What somebody has begun to write is theirs to copy; and what is slow once more is not loaded for ever.
-  const isReloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
-  if (isAnothers() && !isTouched && !isReloaded) location.reload();
 }
 
 // "" when the server has it or refuses it for good; else why it is tried again.
@@ -278,15 +280,16 @@ if ("serviceWorker" in navigator) {
     document.documentElement.dataset.kept = "yes";
   });
 }
-const draft = await queue.draft();
+if (signedInHere() !== null) await queue.forgetDrafts(signedInHere());
+const draft = isAnothers() ? null : await queue.draft();
 if (draft && (await putBack(draft))) replaces = draft.replaces;
-await show();
+await sayWhose();
 document.documentElement.dataset.ready = "yes";
 window.addEventListener("online", () => Promise.all([lookWho(), sendAll()]));
 document.addEventListener("visibilitychange", async () => {
   if (document.visibilityState !== "visible") return;
-  // Another page of this browser may have kept or sent something.
-  await show();
+  // Another page of this browser may have kept or sent something, or signed somebody out.
+  await sayWhose();
   await Promise.all([lookWho(), sendAll()]);
 });
 setInterval(() => Promise.all([signedIn ? null : lookWho(), sendAll()]), AGAIN_MS);

@@ -1,6 +1,6 @@
 // What is written down and not sent yet: in the browser's database, synced to the disk, until the
 // server says that it is on its own. Bounded; at the bound the form is told so and keeps its content.
-const NAME = "kentongan-visits";
+export const NAME = "kentongan-visits";
 
 export class QueueFull extends Error {}
 
@@ -70,6 +70,15 @@ export class Queue {
 
   async draft() {
     return this.within("readonly", (_visits, drafts) => drafts.get(this.draftKey));
+  }
+
+  // Throws away what is half entered, but this person's.
+  async forgetDrafts(user_id) {
+    const kept = `draft/${user_id}`;
+    await this.within("readwrite", (_visits, drafts) => {
+      drafts.delete(IDBKeyRange.upperBound(kept, true));
+      drafts.delete(IDBKeyRange.lowerBound(kept, true));
+    });
   }
 
   async keepDraft(draft) {

@@ -4,7 +4,7 @@ importScripts("/static/people/keep-pages.js");
 
 keepPages({
   family: "kentongan-visits-",
-  version: 2,
+  version: 3,
   first: [
     "/visits/phone/",
     "/visits/phone/words.js",
@@ -14,6 +14,7 @@ keepPages({
     "/static/visits/form.js",
     "/static/visits/picture.js",
     "/static/visits/queue.js",
+    "/static/visits/who.js",
   ],
   home: "/visits/phone/",
   reaches: (path) => path.startsWith("/visits/phone/") || path.startsWith("/static/visits/") || path === "/static/people/people.css",
