@@ -443,6 +443,50 @@ def test_whoever_signs_in_again_after_the_session_has_ended_goes_on_where_it_was
     assert page.input_value("[name=name]") == "Bu Tini"
 
 
+@pytest.mark.parametrize("ends", [False, True], ids=["both stay", "one ends in between"])
+def test_what_two_pages_of_an_officer_send_at_once_arrives_once_each(
+    ground: Ground, ends: bool
+) -> None:
+    before = len(kept_by(ground))
+    page = a_telephone(ground)
+    other = opened(ground, page.context.new_page())
+    page.context.set_offline(True)
+    for n in range(3):
+        keep(page, f"Bu Sumarni {n}")
+        keep(other, f"Pak Karto {n}")
+    sent: list[Page] = []
+
+    def begin(one: Page) -> None:
+        one.evaluate("dispatchEvent(new Event('online'))")
+
+    def send(route: Route) -> None:
+        sender = route.request.frame.page
+        sent.append(sender)
+        if len(sent) > 1:
+            route.continue_()
+            return
+        # The server has it, the answer is on its way, and the other page begins as well.
+        answer = route.fetch()
+        begin(other if sender == page else page)
+        if not ends:
+            route.fulfill(response=answer)
+
+    page.context.route("**/visits/send", send)
+    page.context.set_offline(False)
+    while not sent:
+        page.wait_for_timeout(20)
+    if ends:
+        sent[0].close()
+    for one in (page, other):
+        if not one.is_closed():
+            begin(one)
+            expect(one.locator("#count")).to_have_text("Semuanya sudah terkirim.", timeout=40_000)
+    names = sorted(f"{who} {n}" for who in ("Bu Sumarni", "Pak Karto") for n in range(3))
+    assert sorted(name for name, _ in kept_by(ground)[before:]) == names
+    # The page that ended had not read the answer to its first, so that one was sent again.
+    assert len(sent) == len(names) + ends
+
+
 def test_the_page_of_the_officer_before_keeps_nothing_for_the_next(ground: Ground) -> None:
     page = a_telephone(ground)
     with the_page_of_the_officer_before(ground, page):

@@ -171,7 +171,11 @@ async function sendAll() {
     if (!lock) return;
     try {
       const waiting = (await queue.all()).filter((one) => !one.refused);
-      if (!waiting.length) return sayNetwork("", false);
+      if (!waiting.length) {
+        sayNetwork("", false);
+        // Another page of this browser may have sent what stands here.
+        return await show();
+      }
       const who = await me();
       const own = waiting.filter((one) => one.user_id === who.user_id);
       let troubled = "";
