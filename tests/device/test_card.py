@@ -739,3 +739,13 @@ def test_a_card_without_its_data_starts_anew_by_itself(
             assert blink(places) == ends
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+
+
+@pytest.mark.parametrize("language", ["en", "id"])
+def test_the_text_that_a_page_shows_is_the_one_on_the_card(
+    language: str, places: Places, files: dict[str, Files]
+) -> None:
+    put(places, cut(pack("post", POST, files[POST])), "mlg-lowokwaru-dinoyo-rw05.kentongan")
+    start(places)
+    shown = reason(places).replace("\r\n", "\n")
+    assert f"```\n{shown}```" in (DOCS / f"card.{language}.md").read_text()
