@@ -257,7 +257,8 @@ SECRETS = {
     "encrypted key": rb"Proc-Type: 4,ENCRYPTED\s+DEK-Info: [A-Z0-9-]+,[0-9A-F]{16}\s",
     "ssh key": rb"openssh-key-v1\x00\x00\x00\x00\x04none",
     "password": rb":\$(?:1|2[aby]|5|6|7|y|gy)\$[./A-Za-z0-9$=,]{8,}:\d*:",
-    "token": rb"(?:(?<![A-Za-z0-9+/])AKIA[0-9A-Z]{16}(?![A-Za-z0-9+/=])|gh[pousr]_[A-Za-z0-9]{36}|glpat-[A-Za-z0-9_-]{20}"
+    "token": rb"(?:(?<![A-Za-z0-9+/])AKIA[0-9A-Z]{16}(?![A-Za-z0-9+/=])"
+    rb"|gh[pousr]_[A-Za-z0-9]{36}|glpat-[A-Za-z0-9_-]{20}"
     rb"|xox[abprs]-[A-Za-z0-9-]{20,}|eyJhbGciOi[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.)",
     "network password": rb"\n(?:psk|wpa_passphrase|password|passwd)"
     rb"\s*=\s*[^\s\"'(\[{<%$]{8,64}\n",
