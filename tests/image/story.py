@@ -32,15 +32,16 @@ def listening(machine: Machine, post: str, since: int = 0) -> None:
     assert not re.search(r"UNEXPECTED INCONSISTENCY|EXT4-fs error", machine.console[since:])
 
 
-def armed(machine: Machine) -> None:
+def is_armed(machine: Machine) -> bool:
     """Green has gone on and off again lately, red has not: nothing is held."""
+    since_s = time.monotonic() - 6
+    seen = [(line, level) for at_s, line, level in machine.changes if at_s > since_s]
+    return (GREEN, 1) in seen and (GREEN, 0) in seen and (RED, 1) not in seen
 
-    def look() -> bool:
-        since_s = time.monotonic() - 6
-        seen = [(line, level) for at_s, line, level in machine.changes if at_s > since_s]
-        return (GREEN, 1) in seen and (GREEN, 0) in seen and (RED, 1) not in seen
 
-    machine.until("armed", look)
+def armed(machine: Machine) -> None:
+    """Wait for it."""
+    machine.until("armed", lambda: is_armed(machine))
 
 
 def press_three(machine: Machine) -> str:
