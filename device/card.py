@@ -63,6 +63,10 @@ SET_ASIDE_MAX = 4
 MOUNT_TIMEOUT_S = 30.0
 # The one back end that a card has: `mock` presses nothing, RPi.GPIO is not on it.
 _CARD_PINS = "lgpio"
+_NO_MODEMS = Why(
+    "network.toml: [lte]: this card has no ModemManager, so it reaches nothing by that",
+    "network.toml: [lte]: kartu ini tidak punya ModemManager, jadi tidak tersambung lewat itu",
+)
 # A card that cannot be a post starts anew so often, as a technician would try first.
 RETRY_AFTER_S = 600
 EXIT_REBOOT = 70
@@ -122,6 +126,11 @@ class Places:
     def time(self) -> Path:
         """The time servers, in memory."""
         return self.root / "run/systemd/timesyncd.conf.d/kentongan.conf"
+
+    @property
+    def modems(self) -> Path:
+        """The program that [lte] needs; a card made from Raspberry Pi OS has none."""
+        return self.root / "usr/sbin/ModemManager"
 
     @property
     def is_running(self) -> bool:
@@ -251,9 +260,11 @@ class Card:
                 return "identity_wrong", wrong
             if "network.toml" in bundle.files:
                 try:
-                    read_settings(directory / "network.toml", NetworkFile)
+                    network = read_settings(directory / "network.toml", NetworkFile)
                 except SettingsError as error:
                     return "network_wrong", same(_without(directory, "; ".join(error.problems)))
+                if network.lte is not None and not self._places.modems.exists():
+                    return "network_wrong", _NO_MODEMS
         return None
 
     @contextlib.contextmanager

@@ -127,6 +127,16 @@ def test_a_good_bundle_becomes_the_post_and_its_key_leaves_the_boot_partition(
             assert path.stat().st_mode & 0o077 == 0, path
 
 
+def test_a_modem_is_taken_on_a_card_that_knows_modems(
+    places: Places, files: dict[str, Files]
+) -> None:
+    places.modems.parent.mkdir(parents=True)
+    places.modems.write_text("")
+    put(places, with_file("network.toml", '[lte]\napn = "internet"')(files))
+    assert start(places).post == POST
+    assert "apn=internet" in (places.keyfiles / "kentongan-lte.nmconnection").read_text()
+
+
 def test_the_next_start_finds_no_bundle_and_is_the_same_post(
     places: Places, files: dict[str, Files]
 ) -> None:
@@ -327,6 +337,11 @@ BAD: dict[str, tuple[Code, str, Make]] = {
         "network_wrong",
         "[wifi] password",
         with_file("network.toml", '[wifi]\nssid = "a"\npassword = "abc"'),
+    ),
+    "a modem on a card that knows none": (
+        "network_wrong",
+        "[lte]: this card has no ModemManager",
+        with_file("network.toml", '[lte]\napn = "internet"'),
     ),
     "a way out that is not in the network": (
         "network_wrong",
