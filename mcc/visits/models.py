@@ -69,10 +69,16 @@ class Visit(models.Model):
     poster = models.BooleanField(null=True)
 
     class Meta:
-        """The newest first."""
+        """The newest first. In a check something was looked at."""
 
         ordering = ["-visited_ms", "visit_id"]
         indexes = [models.Index(fields=["kelurahan", "visited_ms"], name="visit_kelurahan_when")]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(post="") | ~models.Q(pressed=None, lamp=None, poster=None),
+                name="no_empty_check",
+            )
+        ]
 
 
 class FollowUp(models.Model):

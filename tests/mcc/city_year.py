@@ -319,6 +319,7 @@ class Year:
                     name="Pak Slamet",
                     post=post,
                     pressed=self._random.choice((True, False, None)) if post else None,
+                    lamp=True if post else None,
                 )
             )
         Visit.objects.bulk_create(visits, batch_size=500)

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from django.db import Error, connections
+from django.core.management import call_command
+from django.db import Error, IntegrityError, connections
 from django.test import Client
 from PIL import Image
 
+from mcc.anev import rows
+from mcc.anev.figures import WEEK_MS, week_of
 from mcc.cases.models import Entry
 from mcc.registers.models import Officer
 from mcc.visits import intake
@@ -372,3 +375,21 @@ def test_an_account_of_an_officer_needs_a_line_in_the_register() -> None:
     assert answer.status_code == 403
     assert signed_in(account).get("/visits/").status_code == 200
     assert signed_in(account).get("/visits/phone/").status_code == 200
+
+
+def test_an_empty_check_of_an_earlier_version_is_no_check_and_its_visit_stays() -> None:
+    registered()
+    officer = an_officer()
+    browser = signed_in(officer)
+    seen, empty = (a_visit(officer, days_ago=days) for days in (3, 1))
+    seen["check"] = {"post": POST, "lamp": False}
+    assert [send(browser, one).status_code for one in (seen, empty)] == [200, 200]
+    call_command("migrate", "visits", "0001", verbosity=0)
+    Visit.objects.filter(pk=empty["visit_id"]).update(post=POST)
+    call_command("migrate", verbosity=0)
+    assert latest_checks()[POST].visited_ms == seen["visited_ms"]
+    week_ms = week_of(empty["visited_ms"])
+    told = {one.visit_id: one.post for one in rows.visits(week_ms - WEEK_MS, week_ms + WEEK_MS)}
+    assert told == {seen["visit_id"]: POST, empty["visit_id"]: None}
+    with pytest.raises(IntegrityError):
+        Visit.objects.filter(pk=empty["visit_id"]).update(post=POST)
