@@ -20,6 +20,8 @@ PACKAGES = (
     *("python3", "openssl", "openssh-server", "initramfs-tools", "zstd"),
     *("e2fsprogs", "dosfstools"),
 )
+# Its Python has no wheel of lgpio on PyPI; Debian has a package of it.
+_MORE = {"trixie": ("python3-lgpio",)}
 # Unpacked and not configured: their scripts make an initrd for each kernel, minutes of emulation,
 # and look for a boot partition that there is not. `build` makes the one initrd.
 UNPACKED = ("linux-image-arm64", "raspi-firmware", "firmware-brcm80211")
@@ -83,28 +85,29 @@ def debian(suite: str, cache: Path, epoch: int) -> Path:
     """Debian without us, as a tar that is made once per suite and list of packages."""
     if not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
         raise BuildError("arm64 programs do not run here: make image-packages")
+    packages = (*PACKAGES, *_MORE.get(suite, ()))
     made_of = hashlib.sha256(
-        repr((suite, PACKAGES, UNPACKED, _LEFT_OUT, _UNPACK, epoch)).encode()
+        repr((suite, packages, UNPACKED, _LEFT_OUT, _UNPACK, epoch)).encode()
     ).hexdigest()[:12]
     tar = cache / f"debian-{suite}-{made_of}.tar"
     if tar.exists():
         return tar
-    packages = cache / f"packages-{suite}"
-    packages.mkdir(parents=True, exist_ok=True)
+    downloaded = cache / f"packages-{suite}"
+    downloaded.mkdir(parents=True, exist_ok=True)
     new = tar.with_suffix(".new")
     run(
         *("mmdebstrap", "--mode=root", "--architectures=arm64", "--variant=minbase"),
-        *("--format=tar", "--components=main,non-free-firmware", f"--include={','.join(PACKAGES)}"),
+        *("--format=tar", "--components=main,non-free-firmware", f"--include={','.join(packages)}"),
         *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
         "--dpkgopt=force-unsafe-io",
         *("--skip=download/empty", "--skip=essential/unlink"),
         '--setup-hook=mkdir -p "$1"/var/cache/apt/archives/',
-        f"--setup-hook=sync-in {packages} /var/cache/apt/archives/",
+        f"--setup-hook=sync-in {downloaded} /var/cache/apt/archives/",
         # Keys that are there are not made, minutes of emulation; `clean` takes them away.
         '--setup-hook=mkdir -p "$1"/etc/ssh; for kind in rsa ecdsa ed25519; do'
         ' touch "$1/etc/ssh/ssh_host_${kind}_key" "$1/etc/ssh/ssh_host_${kind}_key.pub"; done',
         f"--customize-hook={_UNPACK.replace('UNPACKED', ' '.join(UNPACKED))}",
-        f"--customize-hook=sync-out /var/cache/apt/archives {packages}",
+        f"--customize-hook=sync-out /var/cache/apt/archives {downloaded}",
         *(suite, new),
         env={"SOURCE_DATE_EPOCH": str(epoch)},
     )
@@ -139,11 +142,13 @@ def firmware(root: Path, cache: Path, epoch: int, into: str = FIRMWARE) -> None:
     run(*pip, "wheel", "--no-deps", "--wheel-dir", wheels, tree, env=stamp)
     shutil.rmtree(tree)
     (wheel,) = wheels.glob("kentongan-*.whl")
+    packaged = [*root.glob("usr/lib/python3/dist-packages/*lgpio*.[ps][yo]")]
+    wanted = () if packaged else ("lgpio",)
     run(
         *(*pip, "download", "--only-binary", ":all:", "--implementation", "cp"),
         *(word for platform in _PLATFORMS for word in ("--platform", platform)),
         *("--python-version", version, "--find-links", wheels, "--dest", wheels),
-        *("--constraint", ROOT / "constraints.txt", f"{wheel}[device]", "lgpio"),
+        *("--constraint", ROOT / "constraints.txt", f"{wheel}[device]", *wanted),
     )
     venv = root / into
     shutil.rmtree(venv, ignore_errors=True)
@@ -153,8 +158,10 @@ def firmware(root: Path, cache: Path, epoch: int, into: str = FIRMWARE) -> None:
         *(*pip, "install", "--no-index", "--find-links", wheels, "--only-binary", ":all:"),
         *("--implementation", "cp", "--python-version", version, "--no-compile"),
         *(word for platform in _PLATFORMS for word in ("--platform", platform)),
-        *("--target", site, f"{wheel}[device]", "lgpio"),
+        *("--target", site, f"{wheel}[device]", *wanted),
     )
+    for path in packaged:
+        shutil.copyfile(path, site / path.name)
     shutil.rmtree(site / "bin", ignore_errors=True)
     if (site / "share").exists():
         (site / "share").rename(venv / "share")
