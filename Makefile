@@ -121,8 +121,12 @@ SUITE ?= bookworm
 image: image-packages $(VENV)/dev.stamp ## write build/image/kentongan-bookworm.img, the card of a post (root)
 	$(BIN)/python -m image build --suite $(SUITE) $(if $(UPDATE_KEY),--update-key $(UPDATE_KEY))
 
-image-test: image-packages $(VENV)/dev.stamp ## boot that image, press, answer, cut its power (root): a quiet machine, an hour
-	KENTONGAN_IMAGE=build/image/kentongan-$(SUITE).img $(BIN)/pytest -s tests/image/booted.py
+# Two boards at a time; what each saw, with its times, stays in build/image/*.log and is shown at the end.
+IMAGE_TESTS := $(addprefix tests/image/,cut.py booted.py updated.py raspi.py)
+image-test: image-packages $(VENV)/dev.stamp ## boot that image, press, answer, cut its power, update it (root)
+	rm -f build/image/$(SUITE)-*.log
+	KENTONGAN_IMAGE=build/image/kentongan-$(SUITE).img $(BIN)/pytest -n 2 --dist loadfile $(IMAGE_TESTS); \
+	ended=$$?; cat build/image/$(SUITE)-*.log; exit $$ended
 
 sbom: $(VENV)/dev.stamp ## write build/*.cdx.json: what each program brings, as CycloneDX
 	$(BIN)/python -m process.sbom build

@@ -20,8 +20,6 @@ PACKAGES = (
     *("python3", "openssl", "openssh-server", "initramfs-tools", "zstd"),
     *("e2fsprogs", "dosfstools"),
 )
-# Its Python has no wheel of lgpio on PyPI; Debian has a package of it.
-_MORE = {"trixie": ("python3-lgpio",)}
 # Unpacked and not configured: their scripts make an initrd for each kernel, minutes of emulation,
 # and look for a boot partition that there is not. `build` makes the one initrd.
 UNPACKED = ("linux-image-arm64", "raspi-firmware", "firmware-brcm80211")
@@ -47,7 +45,8 @@ done
 FIRMWARE = "opt/kentongan"
 # Sources: each wheel's own tag; PyPI serves all of them for these.
 _PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_28_aarch64", "manylinux_2_34_aarch64")
-_NEEDED = ("msgspec", "paho-mqtt", "tenacity", "gpiozero", "pyserial")
+# lgpio has no wheel for later Pythons on PyPI; Adafruit builds the same sources for them.
+_LGPIO = {"3.13": "adafruit-lgpio"}
 _LEFT_OF_TREE = (".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build")
 _DIRTY = (
     *("var/log", "var/cache", "var/lib/apt/lists", "run", "tmp"),
@@ -85,9 +84,8 @@ def debian(suite: str, cache: Path, epoch: int) -> Path:
     """Debian without us, as a tar that is made once per suite and list of packages."""
     if not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
         raise BuildError("arm64 programs do not run here: make image-packages")
-    packages = (*PACKAGES, *_MORE.get(suite, ()))
     made_of = hashlib.sha256(
-        repr((suite, packages, UNPACKED, _LEFT_OUT, _UNPACK, epoch)).encode()
+        repr((suite, PACKAGES, UNPACKED, _LEFT_OUT, _UNPACK, epoch)).encode()
     ).hexdigest()[:12]
     tar = cache / f"debian-{suite}-{made_of}.tar"
     if tar.exists():
@@ -97,7 +95,7 @@ def debian(suite: str, cache: Path, epoch: int) -> Path:
     new = tar.with_suffix(".new")
     run(
         *("mmdebstrap", "--mode=root", "--architectures=arm64", "--variant=minbase"),
-        *("--format=tar", "--components=main,non-free-firmware", f"--include={','.join(packages)}"),
+        *("--format=tar", "--components=main,non-free-firmware", f"--include={','.join(PACKAGES)}"),
         *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
         "--dpkgopt=force-unsafe-io",
         *("--skip=download/empty", "--skip=essential/unlink"),
@@ -142,13 +140,12 @@ def firmware(root: Path, cache: Path, epoch: int, into: str = FIRMWARE) -> None:
     run(*pip, "wheel", "--no-deps", "--wheel-dir", wheels, tree, env=stamp)
     shutil.rmtree(tree)
     (wheel,) = wheels.glob("kentongan-*.whl")
-    packaged = [*root.glob("usr/lib/python3/dist-packages/*lgpio*.[ps][yo]")]
-    wanted = () if packaged else ("lgpio",)
+    wanted = (f"{wheel}[device]", _LGPIO.get(version, "lgpio"))
     run(
         *(*pip, "download", "--only-binary", ":all:", "--implementation", "cp"),
         *(word for platform in _PLATFORMS for word in ("--platform", platform)),
         *("--python-version", version, "--find-links", wheels, "--dest", wheels),
-        *("--constraint", ROOT / "constraints.txt", f"{wheel}[device]", *wanted),
+        *("--constraint", ROOT / "constraints.txt", *wanted),
     )
     venv = root / into
     shutil.rmtree(venv, ignore_errors=True)
@@ -157,11 +154,11 @@ def firmware(root: Path, cache: Path, epoch: int, into: str = FIRMWARE) -> None:
     run(
         *(*pip, "install", "--no-index", "--find-links", wheels, "--only-binary", ":all:"),
         *("--implementation", "cp", "--python-version", version, "--no-compile"),
+        # It would ask this machine's Python; `download` has asked the card's.
+        "--ignore-requires-python",
         *(word for platform in _PLATFORMS for word in ("--platform", platform)),
-        *("--target", site, f"{wheel}[device]", *wanted),
+        *("--target", site, *wanted),
     )
-    for path in packaged:
-        shutil.copyfile(path, site / path.name)
     shutil.rmtree(site / "bin", ignore_errors=True)
     if (site / "share").exists():
         (site / "share").rename(venv / "share")

@@ -53,6 +53,9 @@ def test_the_image_starts_from_the_sd_card_of_a_raspberry_pi_3(image: Path, tmp_
         process.kill()
         process.wait(30)
     took_s = time.monotonic() - began_s
-    print(f"raspi3b: from its SD card to the code of a card without a bundle in {took_s:.0f} s")  # noqa: T201
+    suite = image.stem.partition("-")[2]
+    image.with_name(f"{suite}-raspi.log").write_text(
+        f"raspi3b: from its SD card to the code of a card without a bundle in {took_s:.0f} s\n"
+    )
     assert "code=no_bundle" in said(console)
     assert "kode 1 / code 1 (no_bundle)" in boot_partition(card, ("mtype", "::/KENTONGAN.txt"))
