@@ -65,7 +65,7 @@ def updates(office: Office, machine: Machine) -> dict[str, str]:
             if member.name != "manifest.sig":
                 to.addfile(member, source.extractfile(member))
     service = site / "device/service.py"
-    service.write_text("raise SystemExit('this version crashes')\n" + service.read_text())
+    service.write_text(service.read_text() + "\nraise SystemExit('this version crashes')\n")
     for compiled in service.parent.glob("__pycache__/service.*"):
         compiled.unlink()
     made["crashing"] = pack("0.7.0")
