@@ -1,6 +1,7 @@
 """The power is cut at random instants of the story: each time it boots, listens, and lost nothing.
 
-What was not flushed dies with the power (`nbd.py`). KENTONGAN_CUTS: how often it is cut.
+What was not flushed dies with the power (`nbd.py`). KENTONGAN_CUTS: how many starts after a cut
+are looked at; some starts are cut themselves.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 import time
 from random import Random
 
-from image.build import BOOT_AT_MIB, BOOT_MIB, MIB, ROOT_MIB
+from image.build import BOOT_AT_MIB, BOOT_MIB, DATA_MIB, MIB, ROOT_MIB
 from tests.image.machine import RED, Machine, PowerGone, boot_partition
 from tests.image.office import Office
 from tests.image.story import (
@@ -27,7 +28,7 @@ from tests.image.story import (
 
 POST = "mlg-klojen-rw07"
 CUTS = int(os.environ.get("KENTONGAN_CUTS", "20"))
-DATA_AT = (BOOT_AT_MIB + BOOT_MIB + ROOT_MIB) * MIB
+DATA_AT_MIB = BOOT_AT_MIB + BOOT_MIB + ROOT_MIB
 # The story after listening, and a start that nobody has timed yet.
 STORY_S, START_S = 14.0, 25.0
 # The same post with an outbox that does not wait for the card.
@@ -58,32 +59,32 @@ def test_after_any_power_cut_it_listens_and_no_raised_call_is_lost(
     boot_partition(machine.image, ("mcopy", office.bundle(POST), "::/"))
     root_before = root_digest(machine.image)
     calls = Calls()
-    starts, start_s, while_starting = 0, START_S, False
-    for number in range(1, CUTS + 1):
-        # Never two in a row while it starts: each cut is followed by a start that is looked at.
-        while_starting = not while_starting and (number == 1 or random.random() < 0.3)
-        machine.on(seed=number)
+    cuts, looked_at, start_s, while_starting = 0, 0, START_S, False
+    while True:
+        # The first start, with the bundle, is cut; never two in a row.
+        while_starting = not while_starting and (cuts == 0 or random.random() < 0.3)
+        machine.on(seed=cuts)
         if while_starting:
             after_s = random.uniform(1, start_s)
             time.sleep(after_s)
+            machine.cut()
             where = f"{after_s:.1f} s into a start that takes {start_s:.0f} s"
         else:
             start_s = _all_is_there(office, machine, calls)
-            starts += 1
+            looked_at += 1
+            if looked_at == CUTS:
+                break
             where = _story_until_cut(office, machine, calls, random)
-        machine.cut()
         calls.look(machine)
-        machine.note(
-            f"cut {number} of {CUTS}, {where}: {len(calls.promised)} calls promised so far"
-        )
-    machine.on(seed=CUTS + 1)
-    _all_is_there(office, machine, calls)
+        cuts += 1
+        machine.note(f"cut {cuts}, {where}: {len(calls.promised)} calls promised so far")
     machine.cut()
     machine.note(
-        f"{CUTS} cuts; {starts + 1} starts looked at, all of them listened;"
-        f" {len(calls.promised)} calls promised, 0 lost"
+        f"{cuts} cuts; after them {looked_at} of {CUTS} starts listened;"
+        f" {len(calls.promised)} calls promised, {len(calls.promised - set(office.alarms()))} lost"
     )
     assert len(calls.promised) >= CUTS // 4
+    assert calls.promised <= set(office.alarms())
     assert root_digest(machine.image) == root_before
     _file_systems_are_clean(machine)
 
@@ -172,23 +173,19 @@ def test_an_outbox_that_does_not_wait_for_the_card_loses_a_call(
 
 def _file_systems_are_clean(machine: Machine) -> None:
     """After the last cut: nothing but a journal to play back, as any start does."""
-    data = f"{machine.image}?offset={DATA_AT}"
-    for command in (
-        ("e2fsck", "-p", data),
-        ("e2fsck", "-f", "-n", data),
-        ("e2fsck", "-f", "-n", f"{machine.image}?offset={(BOOT_AT_MIB + BOOT_MIB) * MIB}"),
+    part = machine.work / "partition"
+    for at_mib, mib, checks in (
+        (DATA_AT_MIB, DATA_MIB, (("e2fsck", "-p"), ("e2fsck", "-f", "-n"))),
+        (BOOT_AT_MIB + BOOT_MIB, ROOT_MIB, (("e2fsck", "-f", "-n"),)),
+        (BOOT_AT_MIB, BOOT_MIB, (("fsck.vfat", "-n"),)),
     ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        machine.note(
-            f"{' '.join(command[:3])}: exit {done.returncode}: {done.stdout.strip()[-200:]}"
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    boot = machine.work / "boot.fat"
-    with machine.image.open("rb") as card:
-        card.seek(BOOT_AT_MIB * MIB)
-        boot.write_bytes(card.read(BOOT_MIB * MIB))
-    done = subprocess.run(
-        ("fsck.vfat", "-n", str(boot)), capture_output=True, text=True, check=False
-    )
-    machine.note(f"fsck.vfat -n: exit {done.returncode}: {done.stdout.strip()[-200:]}")
-    assert done.returncode == 0, done.stdout + done.stderr
+        with machine.image.open("rb") as card:
+            card.seek(at_mib * MIB)
+            part.write_bytes(card.read(mib * MIB))
+        for check in checks:
+            done = subprocess.run((*check, part), capture_output=True, text=True, check=False)
+            said = done.stdout.replace(str(part), "it").strip()[-200:]
+            machine.note(f"{' '.join(check)}, at {at_mib} MiB: exit {done.returncode}: {said}")
+            # 1: it has repaired by itself what a cut leaves behind, as it does at each start.
+            assert done.returncode in (0, 1 if "-p" in check else 0), done.stdout + done.stderr
+    part.unlink()
