@@ -1099,7 +1099,11 @@ class Gateway:
         if address.what == "answer":
             post = self._posts.get(address.name)
             if post is not None and post.connection is not None and post.heartbeat is not None:
-                self._answer(post.post, post.connection, post.heartbeat)
+                waits_us = self._answer_waits_us(post)
+                if waits_us is not None:
+                    self._deadlines.set(("say", "posts", "answer", post.post), waits_us)
+                else:
+                    self._answer(post.post, post.connection, post.heartbeat)
             return
         if address.side == "posts":
             known = self._posts.get(address.name)
@@ -1248,14 +1252,16 @@ class Gateway:
 
     def _mcc_answers(self) -> bool:
         """Whether a call would be seen: the MCC is there, and the journal takes alarms."""
-        if not self._faults.isdisjoint(("journal_failing", "journal_hanging")):
-            return False
-        if not self._is_up(MCC_LINK):
+        if self._journal_fails or not self._is_up(MCC_LINK):
             return False
         if not self._settings.require_receipt:
             return True  # PUBACK is the last word there: nobody beats
         beat_us = self._beat_us
         return beat_us is not None and self._now.uptime_us - beat_us <= MCC_BEATS_WITHIN_US
+
+    @property
+    def _journal_fails(self) -> bool:
+        return not self._faults.isdisjoint(("journal_failing", "journal_hanging"))
 
     def _tell_posts(self) -> None:
         """Whether the MCC answers has changed: no lamp waits for its post's next heartbeat."""
@@ -1613,12 +1619,36 @@ class Gateway:
     def _health(self, heard: Heard, health: Health) -> None:
         self._heartbeats += 1
         self._acknowledge(heard)
-        self._answer(health.post, health.connection, health.n)
         if not self._has_room_for(health.post):
+            self._answer(health.post, health.connection, health.n)
             return
         post = self._watched(health.post)
-        if not post.beats(health):
-            return
+        if post.beats(health):
+            self._beaten(heard, health, post)
+        has_read = post.has_read(health)
+        if not has_read or self._is_to_be_reminded(post):
+            self._say_again(Address("posts", "state", post.post), post.said_us)
+        if has_read and self._answer_waits_us(post) is None:
+            self._answer(post.post, health.connection, health.n)
+        else:
+            self._say(Address("posts", "answer", post.post))
+
+    def _answer_waits_us(self, post: Post) -> int | None:
+        """Until when (us of uptime) the answer to a heartbeat has to wait, or None.
+
+        A post takes its alarms for whole that are listed once a heartbeat was answered: what it
+        has not read yet, and what is on its way to the journal, is said before the answer.
+        """
+        said_us = self._deadlines.get(("say", "posts", "state", post.post))
+        if said_us is not None or not post.unresolved or self._journal_fails:
+            return said_us
+        tracks = (self._tracks[one] for one in post.unresolved)
+        if any(track.committed is not None and track.pending is not None for track in tracks):
+            return self._now.uptime_us + SAY_PAUSE_US
+        return None
+
+    def _beaten(self, heard: Heard, health: Health, post: Post) -> None:
+        """A heartbeat that is news."""
         post.note_uptime(health.boot_id, health.uptime_ms * 1000, self._now.uptime_us)
         post.holds = {one.alarm_id for one in health.alarms}
         for held in health.alarms:
@@ -1634,8 +1664,6 @@ class Gateway:
             self._apply(track, replace(heard, receipt=None), self._now)
         if health.selftest is not None:
             self._selftest_reported(post, health.selftest)
-        if not post.has_read(health) or self._is_to_be_reminded(post):
-            self._say_again(Address("posts", "state", post.post), post.said_us)
 
     def _pace(self, post: Post, heartbeat_s: int | None) -> None:
         """A heartbeat that this window does not allow is a fault before it is a false silence."""

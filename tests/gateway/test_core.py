@@ -540,6 +540,65 @@ def test_every_heartbeat_is_answered_at_once_by_its_number() -> None:
     assert not answer.mcc_answers
 
 
+def said_to_the_post(rig: Rig) -> list[str]:
+    """What its post was told since the last `forget`, in order."""
+    told = [p.message for p in rig.done(Publish) if isinstance(p.message, PostState | Answer)]
+    return [type(one).__name__ for one in told]
+
+
+def test_what_a_heartbeat_has_not_read_is_said_before_the_answer() -> None:
+    rig = Rig()
+    rig.offer()
+    rig.offer(repeat_ages_s=(0.5,))
+    rig.advance(2)
+    rig.forget()
+    rig.heartbeat(held(repeats=0))
+    assert said_to_the_post(rig) == ["PostState", "Answer"]
+    assert rig.published(Answer)[-1].n == rig.said.n if rig.said else False
+    rig.forget()
+    rig.heartbeat(held(repeats=1))
+    assert said_to_the_post(rig) == ["Answer"]
+
+
+def test_an_answer_waits_for_a_document_that_may_not_be_said_again_yet() -> None:
+    rig = Rig()
+    rig.offer(repeat_ages_s=(0.5,))
+    rig.forget()
+    rig.heartbeat(held(repeats=0))
+    rig.beat()  # the news that the command centre answers goes no other way
+    assert said_to_the_post(rig) == []
+    rig.advance(1)
+    assert said_to_the_post(rig) == ["PostState", "Answer"]
+
+
+def test_an_answer_waits_for_what_is_on_its_way_to_the_journal() -> None:
+    rig = Rig()
+    rig.offer()
+    rig.advance(2)
+    rig.disk = "hanging"
+    rig.offer(repeat_ages_s=(0.5,))
+    rig.forget()
+    rig.heartbeat(held(repeats=0))
+    rig.advance(0.2)
+    assert "Answer" not in said_to_the_post(rig)
+    rig.forget()
+    rig.finish_commits()
+    rig.advance(0.05)
+    assert said_to_the_post(rig) == ["PostState", "Answer"]
+    assert rig.published(PostState)[0].alarms[0].repeats == 1
+
+
+def test_a_heartbeat_is_answered_while_the_journal_hangs() -> None:
+    rig = Rig()
+    rig.disk = "hanging"
+    rig.offer()
+    rig.advance(5)
+    rig.forget()
+    rig.heartbeat()
+    assert "Answer" in said_to_the_post(rig)
+    assert not rig.published(Answer)[-1].mcc_answers
+
+
 def test_the_mcc_answers_for_25_s_after_a_beat() -> None:
     rig = Rig()
     rig.beat()

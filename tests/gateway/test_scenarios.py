@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
+from device.held import Held
 from gateway.record import AlarmRecord
-from protocol.messages import MccAlarm, MccPost, PostState
-from tests.gateway.rig import ALARM, BOOT, POST, STORE, TOPICS, Rig, held, some_id
+from process.core import Heard, Publish
+from protocol.messages import Alarm, Answer, Health, MccAlarm, MccPost, PostState
+from protocol.topics import Address
+from tests.device.rig import Rig as PostRig
+from tests.gateway.rig import ALARM, BOOT, POST, STORE, TOPICS, Rig, held, make_alarm, some_id
 
 LATER = some_id(0xA2)
 OTHER_STORE = some_id(0x5702)
@@ -332,3 +337,58 @@ def test_an_old_journal_does_not_fall_below_what_the_broker_still_shows() -> Non
     assert rig.alarm_document().state == "delivered"
     assert msgspec.json.encode(rig.alarm_document()).count(b'"acknowledged"') == 0
     assert rig.journal[ALARM].boot_id == BOOT
+
+
+def to_gateway(post: PostRig, rig: Rig, seen: int) -> None:
+    """Carry what the post has published since."""
+    for effect in post.effects[seen:]:
+        if isinstance(effect, Publish) and isinstance(effect.message, Alarm | Health):
+            what = "alarms" if isinstance(effect.message, Alarm) else "health"
+            rig.hear(effect.message, Address("posts", what, POST))
+
+
+def to_post(rig: Rig, post: PostRig, message: PostState | Answer) -> None:
+    what = "state" if isinstance(message, PostState) else "answer"
+    address = Address("posts", what, POST)
+    post.send(Heard("gateway", post.connection, address, message))
+
+
+@pytest.mark.parametrize("heard", [0, 1, 2])
+def test_a_call_is_no_repeat_that_the_card_and_the_broker_have_forgotten(heard: int) -> None:
+    """An operator has answered a repeat. The post's card and its broker come back older than it.
+
+    The third press falls before, between and after what the gateway says to the first heartbeat.
+    """
+    rig = Rig()
+    rig.beat()
+    rig.offer()
+    stale = rig.state_document()
+    alarm = make_alarm(rig.at_us // 1000)
+    rig.offer(repeat_ages_s=(0.5,))
+    rig.receive()
+    rig.command("acknowledge", repeats=1)
+    rig.advance(5)
+    card = Held(alarm=alarm, state="received")
+    post = PostRig(held={ALARM: card}, boot_id=some_id(0xB1), at_us=rig.at_us)
+    post.connect(answering=False)
+    post.send(Heard("gateway", post.connection, Address("posts", "state", POST), stale))
+    post.press(0.1, 0.1)
+    post.press(0.1, 0.1)
+    rig.advance(0.4)
+    rig.beat()
+    rig.forget()
+    to_gateway(post, rig, 0)
+    said = [p.message for p in rig.done(Publish) if isinstance(p.message, PostState | Answer)]
+    assert len(said) == 2
+    for message in said[:heard]:
+        to_post(rig, post, message)
+    called = len(post.effects)
+    post.press(0.1, 0.1)
+    for message in said[heard:]:
+        to_post(rig, post, message)
+    post.advance(5)
+    rig.advance(5)
+    to_gateway(post, rig, called)
+    calls = rig.state_document().alarms
+    assert [one.state for one in calls] == ["acknowledged", "received"]  # nobody has answered it
+    assert post.newest.alarm.follows == ALARM
