@@ -14,7 +14,7 @@ self-test says in `selftests.py`.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -80,6 +80,12 @@ STALLED_US = 5 * SECOND_US
 HEARTBEATS_IN_WINDOW = 2
 LATE_S = 10
 STALL_SHOWN_US = 60 * SECOND_US
+# Who sleeps for more than this share of the time has stalled too, in many small pieces.
+STALLED_SHARE = 10
+# A link of the posts that has come up so often within ten minutes is no link to rely on: each time
+# everybody gets a new window, so its fault stands until it has held as long.
+UNSTEADY_UPS = 3
+STEADY_US = 600 * SECOND_US
 MCC_BEATS_WITHIN_US = 25 * SECOND_US  # it beats every 10 s
 ANSWER_EXPIRY_S = 30
 REFUSAL_EXPIRY_S = 30
@@ -409,22 +415,27 @@ class _Recall:
 
 
 class _Outgoing:
-    """Documents that a link is to carry, each once, alarms before the rest, at a bounded rate."""
+    """Documents that a link is to carry, each once, at a bounded rate.
+
+    Alarms go first, then what has changed of a post, then what is only said again.
+    """
 
     def __init__(self) -> None:
         self.connection: str | None = None
         self.heard_us = 0
         self.urgent: OrderedDict[Address, None] = OrderedDict()
+        self.changes: OrderedDict[Address, None] = OrderedDict()
         self.bulk: OrderedDict[Address, None] = OrderedDict()
         self._allowance = float(SAY_BURST)
         self._counted_us = 0
 
     def clear(self) -> None:
         self.urgent.clear()
+        self.changes.clear()
         self.bulk.clear()
 
     def __bool__(self) -> bool:
-        return bool(self.urgent or self.bulk)
+        return bool(self.urgent or self.changes or self.bulk)
 
     def next_us(self) -> int | None:
         return self._counted_us + SAY_PAUSE_US if self else None
@@ -436,7 +447,7 @@ class _Outgoing:
         self._allowance = min(float(SAY_BURST), self._allowance + earned)
         while self and self._allowance >= 1:
             self._allowance -= 1
-            yield (self.urgent or self.bulk).popitem(last=False)[0]
+            yield (self.urgent or self.changes or self.bulk).popitem(last=False)[0]
 
 
 class Gateway:
@@ -470,6 +481,10 @@ class Gateway:
         self._lives = FaultLives()
         self._lives.see(self._faults_in_order(), now)
         # A quiet link is tried before the first window ends.
+        # The connection of the posts that was dropped for deafness, until something is heard.
+        self._deaf_on: str | None = None
+        self._ups: deque[int] = deque(maxlen=UNSTEADY_UPS)  # when the posts' link came up
+        self._slept_us, self._slept_at_us = 0, now.uptime_us
         self._quiet_us = min(QUIET_US, self._supervision.window_us * 4 // 10)
         self._deaf_us = min(DEAF_US, self._supervision.window_us * 7 // 10)
         self.counts: Counter[str] = Counter()
@@ -576,6 +591,11 @@ class Gateway:
         match event:
             case Heard():
                 self._outgoing[event.link].heard_us = now.uptime_us
+                if self._deaf_on is not None and event.link == POSTS_LINK:
+                    is_another = self._outgoing[POSTS_LINK].connection != self._deaf_on
+                    self._deaf_on = None
+                    if is_another:
+                        self._hears_posts()
                 self._heard(event)
             case Committed(tokens, existing):
                 self._committed(tokens, existing)
@@ -647,7 +667,7 @@ class Gateway:
                 case ("say", "posts", what, name):
                     self._say(Address("posts", what, name))
                 case ("say", _, what, name):
-                    self._say(Address("mcc", what, name))
+                    self._say(Address("mcc", what, name), again=True)
                 case ("offer", alarm_id):
                     self._offer(alarm_id)
                 case ("clear", alarm_id):
@@ -1055,16 +1075,22 @@ class Gateway:
                 return track.document
         raise AssertionError(f"not a document of ours: {address}")
 
-    def _say(self, address: Address) -> None:
-        """Publish a document as soon as its link allows; a link that is down repairs later."""
+    def _say(self, address: Address, *, again: bool = False) -> None:
+        """Publish a document as soon as its link allows; a link that is down repairs later.
+
+        `again`: it has not changed. At 100,000 posts such take 50 s, and no silence waits for them.
+        """
         link = POSTS_LINK if address.side == "posts" else MCC_LINK
         outgoing = self._outgoing[link]
         if outgoing.connection is None:
             return
-        if (address.side, address.what) in (("mcc", "posts"), ("posts", "answer")):
-            outgoing.bulk[address] = None
-        else:
+        if (address.side, address.what) not in (("mcc", "posts"), ("posts", "answer")):
             outgoing.urgent[address] = None
+        elif again and address not in outgoing.changes:
+            outgoing.bulk[address] = None
+        elif not again:
+            outgoing.bulk.pop(address, None)
+            outgoing.changes[address] = None
 
     def _say_again(self, address: Address, said_us: int | None) -> None:
         """Publish a document that was published before, at most once a second."""
@@ -1496,16 +1522,19 @@ class Gateway:
         known = self._posts.get(post)
         if known is None:
             known = self._posts[post] = Post(post, since=timestamp(self._now.wall_ms))
-            if post in self._retired:
-                return known  # only until its alarms are over
-            self._supervision.watch(post, self._now.uptime_us)
-            known.wanted_firmware = self._settings.firmware
-            known.selftest = self._selftests.get(post)
-            if known.selftest is not None:
-                self._show_faults(known)
-            self._schedule_selftest(known)
-            self._say(Address("mcc", "posts", post))
+            if post not in self._retired:  # else only until its alarms are over
+                self._begin_to_watch(known)
         return known
+
+    def _begin_to_watch(self, post: Post) -> None:
+        name = post.post
+        self._supervision.watch(name, self._now.uptime_us)
+        post.wanted_firmware = self._settings.firmware
+        post.selftest = self._selftests.get(name)
+        if post.selftest is not None:
+            self._show_faults(post)
+        self._schedule_selftest(post)
+        self._say(Address("mcc", "posts", name))
 
     def _unwatch(self, post: Post) -> None:
         """Forget a post that is there only because its alarm was not to be refused."""
@@ -1530,7 +1559,12 @@ class Gateway:
     def _registered(self, event: Registered) -> None:
         """A registered post is watched from now on, heard of or not: its silence is a fault."""
         newly_retired = event.retired - self._retired
+        taken_up = self._retired - event.retired
         self._retired = event.retired
+        for name in taken_up & self._posts.keys():
+            # It was kept for an alarm that is not over: what is known of it is of another box.
+            self._becomes(self._posts[name], "unknown")
+            self._begin_to_watch(self._posts[name])
         for name in newly_retired:
             self._retire(name)
         for name, (label, place) in event.posts.items():
@@ -1825,15 +1859,16 @@ class Gateway:
 
     def _run_selftest(self, record: AlarmRecord) -> None:
         """Its alarm is in the journal, or has been answered; perhaps long after its time."""
-        post = self._watched(record.post)
-        run = self._running.get(record.post)
-        if run is None or (run.record is not None and run.record.alarm_id != record.alarm_id):
-            run = self._begin_run(record.post, record.reached.received.at)
-        run.record = record
-        run.disturbed |= bool(post.unresolved - {record.alarm_id})
-        if post.selftest_due is not None:
-            post.selftest_due = None
-            self._say(Address("posts", "state", record.post))
+        if record.post not in self._retired:
+            post = self._watched(record.post)
+            run = self._running.get(record.post)
+            if run is None or (run.record is not None and run.record.alarm_id != record.alarm_id):
+                run = self._begin_run(record.post, record.reached.received.at)
+            run.record = record
+            run.disturbed |= bool(post.unresolved - {record.alarm_id})
+            if post.selftest_due is not None:
+                post.selftest_due = None
+                self._say(Address("posts", "state", record.post))
         if record.resolved:
             if record.reached.delivered is not None:
                 self._set_fault(selftests.RESPONDER_DEAD, present=False)
@@ -1862,11 +1897,12 @@ class Gateway:
             failed = selftests.failure_of(run.record, run.report)
             is_post_s = failed == "unconfirmed"
         else:
-            is_deaf = not self._is_up(POSTS_LINK) or "gateway_deaf" in post.faults
+            is_deaf = "posts_link_down" in self._faults or "gateway_deaf" in post.faults
             failed = "gateway_deaf" if is_deaf else "missed"
             is_post_s = failed == "missed"
-        if is_post_s and (run.disturbed or post.presence != "online"):
-            # It was away, or somebody called: no word of a test that could not be made.
+        is_ours = selftests.is_of_mcc(failed) and not self._is_up(MCC_LINK)
+        if is_ours or (is_post_s and (run.disturbed or post.presence != "online")):
+            # It was away, somebody called, or we reach nobody: no word of a test that could not be.
             del self._running[name]
             self._withdraw_selftest(post)
             at_us = self._now.uptime_us + selftests.LOOK_AGAIN_US
@@ -1928,20 +1964,30 @@ class Gateway:
                     self._schedule_offers(track)
                     self._say_alarm(track)
             for name in self._posts:
-                self._say(Address("mcc", "posts", name))
+                self._say(Address("mcc", "posts", name), again=True)
             return
-        self._set_fault("posts_link_down", present=False)
-        missed = (
-            name
-            for name, post in self._posts.items()
-            if post.presence != "silent" and name not in self._retired
-        )
-        self._supervision.hears(missed, self._now.uptime_us)
+        self._ups.append(self._now.uptime_us)
+        if self._deaf_on is None:
+            self._hears_posts()
         for name, post in self._posts.items():
             if post.listed or post.window is not None or post.selftest_due is not None:
                 self._say(Address("posts", "state", name))
         for name in self._retired:
             self._say(Address("posts", "presence", name))
+
+    def _hears_posts(self) -> None:
+        """Its connection stands, and it is not known to be deaf: everybody has a new window."""
+        now_us = self._now.uptime_us
+        missed = (
+            name
+            for name, post in self._posts.items()
+            if post.presence != "silent" and name not in self._retired
+        )
+        self._supervision.hears(missed, now_us)
+        if len(self._ups) < UNSTEADY_UPS or now_us - self._ups[0] > STEADY_US:
+            self._set_fault("posts_link_down", present=False)
+        else:
+            self._deadlines.set(("passed", "posts_link_down"), now_us + STEADY_US)
 
     def _link_down(self, link: str, reason: str) -> None:
         outgoing = self._outgoing[link]
@@ -1954,6 +2000,7 @@ class Gateway:
             self._deadlines.cancel(("beat",))
         else:
             self._supervision.deaf()
+            self._deadlines.cancel(("passed", "posts_link_down"))
             self._set_fault("posts_link_down", present=True)
 
     def _quiet(self, link: str) -> None:
@@ -1966,6 +2013,8 @@ class Gateway:
         post = next((name for name in self._posts if name not in self._retired), None)
         if quiet_us >= self._deaf_us and post is not None:
             self._log("link_deaf", level="warning", link=link)
+            if link == POSTS_LINK:
+                self._deaf_on = self._outgoing[link].connection
             self._effects.append(Drop(link, "not even our own documents are heard"))
         elif post is not None:
             side: Literal["posts", "mcc"] = "posts" if link == POSTS_LINK else "mcc"
@@ -2057,9 +2106,14 @@ class Gateway:
         """Whether this process has slept over what it wanted to be woken for."""
         wake_us = self.wake_at_us()
         late_us = 0 if wake_us is None else self._now.uptime_us - wake_us
-        if late_us >= OVERSLEPT_US:
-            self._supervision.stalled(late_us)
-        if late_us < STALLED_US:
+        if late_us < OVERSLEPT_US:
+            return
+        self._supervision.stalled(late_us)
+        now_us = self._now.uptime_us
+        paid_us = (now_us - self._slept_at_us) // STALLED_SHARE
+        self._slept_us = max(0, self._slept_us - paid_us) + late_us
+        self._slept_at_us = now_us
+        if self._slept_us < STALLED_US:
             return
         self._log("gateway_stalled", level="warning", for_ms=late_us // 1000)
         self._deadlines.set(("passed", "stalled"), self._now.uptime_us + STALL_SHOWN_US)

@@ -144,11 +144,11 @@ class FaultLives:
         return True
 
     def _make_room(self) -> bool:
-        """Forget who has gone first of those that are not shown."""
-        gone = [fault for fault, life in self._lives.items() if not life.shown]
+        """Forget who has gone first, of those that are not shown if there is one."""
+        gone = {fault: life for fault, life in self._lives.items() if not life.present}
         if not gone:
             return False
-        del self._lives[min(gone, key=lambda fault: self._lives[fault].ends_us)]
+        del self._lives[min(gone, key=lambda fault: (gone[fault].shown, gone[fault].ends_us))]
         return True
 
     def next_us(self) -> int | None:

@@ -111,6 +111,15 @@ def test_what_is_remembered_of_one_party_is_bounded() -> None:
     assert len(lives._lives) == LIVES_MAX
 
 
+def test_what_is_present_has_a_place_before_what_has_only_chattered() -> None:
+    lives = FaultLives()
+    some, others = ([f"{letter}{n}" for n in range(16)] for letter in "ab")
+    for n in range(8):
+        lives.see(some if n % 2 else others, at(3 * n))
+    lives.see(["flooding", *some], at(25))
+    assert lives.shown[0] == "flooding"
+
+
 def test_a_count_ends_at_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.faults.FAULT_COUNT_MAX", 4)
     lives = FaultLives()

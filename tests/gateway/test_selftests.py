@@ -223,6 +223,22 @@ def test_a_gateway_that_is_deaf_to_alarms_is_named_and_not_the_post() -> None:
     assert rig.post_document().faults == ("gateway_deaf",)
 
 
+def test_while_we_do_not_reach_the_command_centre_nobody_is_judged_and_it_goes_on_later() -> None:
+    rig = asked()
+    rig.disconnect("mcc")
+    offer(rig)
+    for _ in range(12):
+        rig.heartbeat()
+        rig.advance(30)
+    assert selftests.RESPONDER_DEAD not in rig.gateway.faults
+    rig.connect("mcc")
+    rig.beat()
+    assert rig.post_document().selftest is None
+    answer(rig)
+    report(rig)
+    assert result(rig).failed is None
+
+
 def test_a_command_centre_without_receipts_or_answers_is_one_fault_of_its_own() -> None:
     for does, failed in (("nothing", "mcc_deaf"), ("receipts", "responder_dead")):
         rig = asked()

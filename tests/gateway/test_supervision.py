@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.core import POSTS_LINK, Registered
 from gateway.posts import BOOTS_MAX, Post
 from gateway.supervision import Supervision
-from process.core import Drop
+from process.core import Drop, LinkUp, Publish
 from protocol.messages import Health, MccPost
 from protocol.topics import Address
-from tests.gateway.rig import POST, Rig, some_id
+from tests.gateway.rig import POST, TOPICS, Rig, some_id
 
 SECOND_US = 1_000_000
 NAMES = [f"mlg-rw{n:03}" for n in range(1000)]
@@ -233,6 +234,45 @@ def test_a_gateway_that_was_late_by_seconds_reads_before_it_accuses() -> None:
     assert shown(rig) == "online"
 
 
+def test_many_small_stalls_are_a_fault_too() -> None:
+    rig = Rig()
+    for _ in range(10):
+        rig.heartbeat()
+        rig.advance(1)
+        rig.pass_days(13 / 86_400)  # three seconds late for its own beat, at the least
+    assert rig.gateway_document().faults == ("stalled",)
+
+
+def test_a_silence_does_not_wait_behind_what_is_only_said_again() -> None:
+    rig = Rig()
+    names = [f"mlg-crowd-rw{n}" for n in range(20_000)]
+    rig.heartbeat()
+    rig.advance(60)
+    rig.send(Registered(dict.fromkeys(names, (None, None)), {}, frozenset()))
+    rig.advance(25)
+    rig.disconnect("mcc")
+    rig.connect("mcc")  # every document goes out again, 2,000 a second
+    rig.forget()
+    rig.advance(5)
+    (said,) = (one for one in rig.done(Publish) if one.topic == TOPICS.mcc("posts", POST))
+    assert isinstance(said.message, MccPost)
+    assert said.message.connection == "silent"
+
+
+def test_a_name_that_is_taken_up_again_while_its_old_alarm_is_open_is_watched() -> None:
+    rig = Rig()
+    rig.send(Registered({POST: (None, None)}, {}, frozenset()))
+    rig.heartbeat()
+    rig.offer()
+    rig.receive()
+    rig.send(Registered({}, {}, frozenset((POST,))))
+    rig.advance(30)
+    rig.send(Registered({POST: (None, None)}, {}, frozenset()))
+    assert shown(rig) == "unknown"
+    rig.advance(91)
+    assert shown(rig) == "silent"
+
+
 def test_who_is_gone_all_the_same_is_silent_after_what_is_left_of_the_window() -> None:
     rig = Rig()
     rig.heartbeat()
@@ -319,6 +359,30 @@ def test_a_chattering_fault_of_a_post_is_one_fault_with_a_count() -> None:
     assert rig.post_document().faults == ()
 
 
+def test_a_gateway_that_hears_nothing_on_any_connection_says_so_throughout() -> None:
+    """A broker that takes the subscriptions and delivers nothing, not even our own documents."""
+    rig = Rig()
+    rig.heartbeat()
+    shown_faults = []
+    for _ in range(60):
+        rig.forget()
+        rig.beat()
+        rig.advance(10)
+        if any(drop.link == POSTS_LINK for drop in rig.done(Drop)):
+            rig.disconnect("posts")
+            rig.connections["posts"] = rig.new_id()  # and not one document comes back
+            rig.send(LinkUp(POSTS_LINK, rig.connections["posts"]))
+        shown_faults.append(rig.gateway_document().faults)
+    deaf = shown_faults.index(("posts_link_down",))
+    assert deaf <= 6
+    assert set(shown_faults[deaf:]) == {("posts_link_down",)}
+    assert shown(rig) == "online"  # nobody is accused of it
+    rig.heartbeat(post=NAMES[1])
+    assert rig.gateway_document().faults == ("posts_link_down",)  # it fell ten times
+    rig.advance(91)
+    assert shown(rig) == "silent"  # and from now on he is
+
+
 def test_a_chattering_fault_of_the_gateway_is_one_fault_and_still_tells_posts_the_truth() -> None:
     rig = Rig()
     for _ in range(4):
@@ -329,7 +393,9 @@ def test_a_chattering_fault_of_the_gateway_is_one_fault_and_still_tells_posts_th
     document = rig.gateway_document()
     assert document.faults == ("posts_link_down",)
     assert document.faults_count[0] >= 3
-    rig.advance(70)
+    rig.advance(550)
+    assert rig.gateway_document().faults == ("posts_link_down",)  # not one to rely on yet
+    rig.advance(120)
     assert rig.gateway_document().faults == ()
 
 
