@@ -8,7 +8,7 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults simulate pypy soak test test-systemd lint fuzz schemas openapi drawings doctor-pages sbom bench clean packages image image-packages image-test vendor words screenshots
+.PHONY: help demo faults simulate pypy soak test test-systemd lint fuzz schemas openapi drawings doctor-pages sbom bench clean packages image image-packages image-test image-pi-os-test vendor words screenshots
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp $(INPUTS)
 	@touch $@
 
 # What the tests need beside Python: a real broker, network namespaces, a real systemd.
-PACKAGES := mosquitto mosquitto-clients iproute2 iptables procps gcc libc6-dev systemd-container mmdebstrap postgresql gettext chromium
+PACKAGES := mosquitto mosquitto-clients iproute2 iptables procps gcc libc6-dev systemd-container mmdebstrap mtools dosfstools fdisk e2fsprogs postgresql gettext chromium
 packages:
 	@missing=; for package in $(PACKAGES); do \
 	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
@@ -119,7 +119,7 @@ image-packages:
 
 SUITE ?= bookworm
 image: image-packages $(VENV)/dev.stamp ## write build/image/kentongan-bookworm.img, the card of a post (root)
-	$(BIN)/python -m image build --suite $(SUITE) $(if $(UPDATE_KEY),--update-key $(UPDATE_KEY))
+	$(BIN)/python -m image build --suite $(SUITE) $(if $(UPDATE_KEY),--update-key $(UPDATE_KEY)) $(if $(PI_OS),--pi-os $(PI_OS))
 
 # Two boards at a time; what each saw, with its times, stays in build/image/*.log and is shown at the end.
 IMAGE_TESTS := $(addprefix tests/image/,cut.py booted.py updated.py raspi.py)
@@ -127,6 +127,9 @@ image-test: image-packages $(VENV)/dev.stamp ## boot that image, press, answer, 
 	rm -f build/image/$(SUITE)-*.log
 	KENTONGAN_IMAGE=build/image/kentongan-$(SUITE).img $(BIN)/pytest -n 2 --dist loadfile $(IMAGE_TESTS); \
 	ended=$$?; cat build/image/$(SUITE)-*.log; exit $$ended
+
+image-pi-os-test: image-packages $(VENV)/dev.stamp ## the same over a stand-in of Raspberry Pi OS: built, booted, pressed (root): 15 minutes
+	$(BIN)/pytest -n 0 -s tests/image/from_pi_os.py
 
 sbom: $(VENV)/dev.stamp ## write build/*.cdx.json: what each program brings, as CycloneDX
 	$(BIN)/python -m process.sbom build

@@ -1,6 +1,7 @@
 """`python -m image`: builds the card's image below build/image, or an update for cards.
 
-`build` takes the public key whose updates the card will accept; without one it takes none.
+`build` takes the public key whose updates the card will accept; without one it takes none. With
+`--pi-os` it lays the same over an image of Raspberry Pi OS Lite (64-bit).
 `update` signs this state of the package (a key: `openssl genpkey -algorithm ed25519`).
 """
 
@@ -26,6 +27,9 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     card = commands.add_parser("build", help="the card")
     card.add_argument("--update-key", type=Path, help="a public Ed25519 key, PEM")
+    card.add_argument(
+        "--pi-os", type=Path, help="an image of Raspberry Pi OS Lite, .img or .img.xz"
+    )
     update = commands.add_parser("update", help="a signed update")
     update.add_argument("--key", type=Path, required=True, help="the private Ed25519 key, PEM")
     for command in (card, update):
@@ -40,7 +44,7 @@ def main() -> int:
         if options.command == "update":
             made = pack_firmware(*where, options.key)
         else:
-            made = build(*where, options.update_key).image
+            made = build(*where, options.update_key, options.pi_os).image
     except (BuildError, OSError) as error:
         sys.stderr.write(f"image: {error}\n")
         return 1

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from device.first_boot import REASON_FILE, Decision, reason_text
 from device.openssl import Unavailable
 from device.update import Manifest, pack_update
+from image import pi_os
 from image.debian import (
     FIRMWARE,
     BuildError,
@@ -31,7 +34,26 @@ MIB = 1024 * 1024
 BOOT_AT_MIB, BOOT_MIB = 4, 252
 ROOT_MIB = 1280
 TOTAL_MIB = 2048
-DATA_MIB = TOTAL_MIB - BOOT_AT_MIB - BOOT_MIB - ROOT_MIB
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How large the partitions of a card are, in MiB; data takes what is left."""
+
+    boot: int
+    root: int
+    total: int
+
+    @property
+    def data(self) -> int:
+        """The last one's."""
+        return self.total - BOOT_AT_MIB - self.boot - self.root
+
+
+DEBIAN_LAYOUT = Layout(BOOT_MIB, ROOT_MIB, TOTAL_MIB)
+DATA_MIB = DEBIAN_LAYOUT.data
+# Raspberry Pi OS Lite brings compilers, headers and firmware for every radio.
+PI_OS_LAYOUT = Layout(508, 2556, 4096)
 _ENABLED = (
     "kentongan-firmware.service",
     "kentongan-card.service",
@@ -67,8 +89,18 @@ class Built:
     initrd: Path
 
 
-def build(suite: str, out: Path, cache: Path, epoch: int, update_key: Path | None = None) -> Built:
+def build(
+    suite: str,
+    out: Path,
+    cache: Path,
+    epoch: int,
+    update_key: Path | None = None,
+    from_pi_os: Path | None = None,
+) -> Built:
     """The whole image, from nothing; `update_key` is the public key whose updates it takes.
+
+    With `from_pi_os`, an image of Raspberry Pi OS Lite, over that: its Debian, its kernels and its
+    boot firmware take the place of `suite`'s.
 
     Raises:
         BuildError: with what failed.
@@ -77,41 +109,81 @@ def build(suite: str, out: Path, cache: Path, epoch: int, update_key: Path | Non
         raise BuildError("files of an image belong to root: run this as root")
     cache.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    work = out / f"{suite}.work"
+    work = out / ("pi-os.work" if from_pi_os is not None else f"{suite}.work")
     shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
     root, boot, data = work / "root", work / "boot", work / "data"
-    for directory in (root, boot, data):
-        directory.mkdir(parents=True)
-    run(
-        "tar",
-        "--extract",
-        "--numeric-owner",
-        "--xattrs",
-        "-C",
-        root,
-        "-f",
-        debian(suite, cache, epoch),
-    )
+    if from_pi_os is None:
+        base = _over_debian(suite, work, cache, epoch)
+    else:
+        base = _over_pi_os(from_pi_os, work)
+    shutil.copyfile(HERE / "boot/cmdline.txt", boot / "cmdline.txt")
+    # Says what to copy there before anything has run, and keeps room for what is to be said later.
+    (boot / REASON_FILE).write_bytes(reason_text(Decision(code="no_bundle"), None))
     thin_modules(root)
     firmware(root, cache, epoch)
-    layers(root)
+    layers(root, base.masked, base.enabled)
     if update_key is not None:
         shutil.copyfile(update_key, root / "etc/kentongan-update.pub")
-    _initrd(root, epoch)
+    for _, initrd, modules in base.kernels:
+        _initrd(root, epoch, modules, boot / initrd)
     compile_python(root)
-    _fill_boot(root, boot)
     clean(root)
     for name in _MADE:
         (root / name).mkdir(parents=True, exist_ok=True)
+    data.mkdir()
     _fill_data(root, data)
     for directory in (root, boot, data):
         clamp(directory, epoch)
-    built = Built(out / f"kentongan-{suite}.img", out / f"{suite}.vmlinuz", out / f"{suite}.initrd")
-    shutil.copyfile(boot / "vmlinuz", built.kernel)
-    shutil.copyfile(boot / "initrd.img", built.initrd)
-    _partitions(work, built.image, epoch)
+    built = Built(*(out / name for name in base.files))
+    kernel, initrd, _ = base.kernels[0]
+    shutil.copyfile(boot / kernel, built.kernel)
+    shutil.copyfile(boot / initrd, built.initrd)
+    _partitions(work, built.image, epoch, base.layout)
     shutil.rmtree(work)
     return built
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What our layers are laid over: `work/root` and `work/boot`.
+
+    `kernels`: file on the boot partition, its initrd's, name of its modules' directory.
+    """
+
+    name: str
+    layout: Layout
+    kernels: tuple[tuple[str, str, str], ...]
+    masked: tuple[str, ...] = _MASKED
+    enabled: tuple[str, ...] = _ENABLED
+
+    @property
+    def files(self) -> tuple[str, str, str]:
+        """Names of what is built."""
+        return f"kentongan-{self.name}.img", f"{self.name}.vmlinuz", f"{self.name}.initrd"
+
+
+def _over_debian(suite: str, work: Path, cache: Path, epoch: int) -> _Base:
+    root, boot = work / "root", work / "boot"
+    root.mkdir()
+    boot.mkdir()
+    tar = debian(suite, cache, epoch)
+    run("tar", "--extract", "--numeric-owner", "--xattrs", "-C", root, "-f", tar)
+    _fill_boot(root, boot)
+    (modules,) = (root / "usr/lib/modules").glob("*")
+    return _Base(suite, DEBIAN_LAYOUT, (("vmlinuz", "initrd.img", modules.name),))
+
+
+def _over_pi_os(image: Path, work: Path) -> _Base:
+    found = pi_os.take_apart(image, work)
+    shutil.copyfile(HERE / "pi-os/config.txt", found.boot / "config.txt")
+    return _Base(
+        f"pi-os-{found.suite}",
+        PI_OS_LAYOUT,
+        tuple((kernel, pi_os.initrd_of(kernel), modules) for kernel, modules in found.kernels),
+        (*_MASKED, *pi_os.MASKED),
+        (*_ENABLED, *pi_os.ENABLED),
+    )
 
 
 def pack_firmware(suite: str, out: Path, cache: Path, epoch: int, key: Path) -> Path:
@@ -142,7 +214,7 @@ def pack_firmware(suite: str, out: Path, cache: Path, epoch: int, key: Path) -> 
     return update
 
 
-def layers(root: Path) -> None:
+def layers(root: Path, masked: Sequence[str] = _MASKED, enabled: Sequence[str] = _ENABLED) -> None:
     """Our files, the programs' own `install`, and what is on and off."""
     shutil.copytree(HERE / "root", root, dirs_exist_ok=True)
     for path in (HERE / "root").rglob("*"):
@@ -152,28 +224,28 @@ def layers(root: Path) -> None:
     script = f'mount --bind "$1" "$1/mnt"; chroot "$1" {install}'
     run("unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", root)
     systemctl = ("systemctl", f"--root={root}", "--quiet")
-    run(*systemctl, "enable", *_ENABLED)
-    run(*systemctl, "mask", *_MASKED)
+    run(*systemctl, "mask", *masked)
+    run(*systemctl, "enable", *enabled)
 
 
-def _initrd(root: Path, epoch: int) -> None:
-    (modules,) = (root / "usr/lib/modules").glob("*")
+def _initrd(root: Path, epoch: int, modules: str, into: Path) -> None:
+    """What brings a kernel with these modules to the root."""
     script = (
         'mount -t proc proc "$1/proc"; depmod --basedir "$1" "$2";'
         ' chroot "$1" mkinitramfs -o /boot/kentongan-initrd "$2"'
     )
     run(
         *("unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh"),
-        *(root, modules.name),
+        *(root, modules),
         env={"SOURCE_DATE_EPOCH": str(epoch)},
     )
+    shutil.move(root / "boot/kentongan-initrd", into)
 
 
 def _fill_boot(root: Path, boot: Path) -> None:
     """What the Pi's own loader reads, and room for the bundle."""
     (kernel,) = root.glob("boot/vmlinuz-*")
     shutil.copyfile(kernel, boot / "vmlinuz")
-    (root / "boot/kentongan-initrd").rename(boot / "initrd.img")
     for pattern in (
         "usr/lib/raspi-firmware/*",
         "usr/lib/linux-image-*/broadcom/bcm2[78]*-rpi-*.dtb",
@@ -183,8 +255,7 @@ def _fill_boot(root: Path, boot: Path) -> None:
             raise BuildError(f"{pattern}: not in this Debian")
         for path in found:
             shutil.copyfile(path, boot / path.name)
-    for path in (HERE / "boot").iterdir():
-        shutil.copyfile(path, boot / path.name)
+    shutil.copyfile(HERE / "boot/config.txt", boot / "config.txt")
 
 
 def _fill_data(root: Path, data: Path) -> None:
@@ -206,16 +277,29 @@ def _fill_data(root: Path, data: Path) -> None:
     data.chmod(0o755)
 
 
-def _partitions(work: Path, image: Path, epoch: int) -> None:
+def _partitions(work: Path, image: Path, epoch: int, layout: Layout) -> None:
+    for name, mib in (("boot", layout.boot), ("root", layout.root)):
+        used = int(run("du", "--summarize", "--block-size=1M", work / name).split()[0])
+        if used > mib * 15 // 16:  # what a file system needs for itself
+            raise BuildError(f"{name} holds {used} MiB, which do not fit into its {mib} MiB")
     fat, root, data = work / "boot.fat", work / "root.ext4", work / "data.ext4"
     volume = f"{epoch & 0xFFFFFFFF:08x}"
-    _blank(fat, BOOT_MIB)
+    _blank(fat, layout.boot)
     run("mkfs.vfat", "--invariant", "-F", "32", "-n", "KENTONGAN", "-i", volume, fat)
     files = sorted((work / "boot").iterdir())
-    run("mcopy", "-m", "-i", fat, *files, "::", env={"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"})
+    run(
+        "mcopy",
+        "-s",
+        "-m",
+        "-i",
+        fat,
+        *files,
+        "::",
+        env={"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"},
+    )
     for path, tree, label, mib in (
-        (root, work / "root", "kentongan-root", ROOT_MIB),
-        (data, work / "data", "kentongan-data", DATA_MIB),
+        (root, work / "root", "kentongan-root", layout.root),
+        (data, work / "data", "kentongan-data", layout.data),
     ):
         _blank(path, mib)
         number = str(uuid.uuid5(_NAMESPACE, label))
@@ -225,20 +309,21 @@ def _partitions(work: Path, image: Path, epoch: int) -> None:
             env={"E2FSPROGS_FAKE_TIME": str(epoch), "SOURCE_DATE_EPOCH": str(epoch)},
         )
         run("e2fsck", "-f", "-n", path)
-    _blank(image, TOTAL_MIB)
+    _blank(image, layout.total)
+    root_at = BOOT_AT_MIB + layout.boot
     table = "\n".join(
         (
             "label: dos",
             f"label-id: 0x{volume}",
-            f"start={BOOT_AT_MIB}MiB, size={BOOT_MIB}MiB, type=c, bootable",
-            f"start={BOOT_AT_MIB + BOOT_MIB}MiB, size={ROOT_MIB}MiB, type=83",
-            f"start={BOOT_AT_MIB + BOOT_MIB + ROOT_MIB}MiB, size={DATA_MIB}MiB, type=83",
+            f"start={BOOT_AT_MIB}MiB, size={layout.boot}MiB, type=c, bootable",
+            f"start={root_at}MiB, size={layout.root}MiB, type=83",
+            f"start={root_at + layout.root}MiB, size={layout.data}MiB, type=83",
         )
     )
     (work / "table").write_text(table + "\n")
     run("sh", "-c", 'sfdisk --quiet "$1" < "$2"', "sh", image, work / "table")
     at = BOOT_AT_MIB
-    for path, mib in ((fat, BOOT_MIB), (root, ROOT_MIB), (data, DATA_MIB)):
+    for path, mib in ((fat, layout.boot), (root, layout.root), (data, layout.data)):
         run("dd", "conv=notrunc,sparse", "bs=1M", f"seek={at}", f"if={path}", f"of={image}")
         at += mib
 
