@@ -307,9 +307,19 @@ class RunningHost:
         self._place = place
 
     def lay(self, firmware: Path) -> None:
-        """Over what is there: what still runs keeps its files, what starts finds the new ones."""
-        if firmware != self._place:
-            _do("mount", "--bind", "-o", "ro", str(firmware), str(self._place))
+        """Over the root's own: what still runs keeps its files, what starts finds the new ones.
+
+        One at a time: what another is laid over can neither be removed nor be seen.
+        """
+        if firmware == self._place:
+            return
+        while self._is_laid():
+            _do("umount", "--lazy", str(self._place))
+        _do("mount", "--bind", "-o", "ro", str(firmware), str(self._place))
+
+    def _is_laid(self) -> bool:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        return any(line.split()[4] == str(self._place) for line in mounts)
 
     def restart(self) -> None:
         """Stop and start, so that the count of restarts begins at none."""

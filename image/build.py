@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from image.debian import (
 HERE = Path(__file__).parent
 _NAMESPACE = uuid.UUID("2c1d7a52-8a5e-4f0b-9a6a-6b617274752e")
 MIB = 1024 * 1024
+_TIMES = ("atime", "ctime")
 # A power of two in all, as a card in an emulator must be; smaller than the smallest card on sale.
 BOOT_AT_MIB, BOOT_MIB = 4, 252
 ROOT_MIB = 1280
@@ -308,6 +310,7 @@ def _partitions(work: Path, image: Path, epoch: int, layout: Layout) -> None:
             *("-E", f"hash_seed={number},lazy_itable_init=0,lazy_journal_init=0", path),
             env={"E2FSPROGS_FAKE_TIME": str(epoch), "SOURCE_DATE_EPOCH": str(epoch)},
         )
+        _same_times(path, epoch)
         run("e2fsck", "-f", "-n", path)
     _blank(image, layout.total)
     root_at = BOOT_AT_MIB + layout.boot
@@ -326,6 +329,24 @@ def _partitions(work: Path, image: Path, epoch: int, layout: Layout) -> None:
     for path, mib in ((fat, layout.boot), (root, layout.root), (data, layout.data)):
         run("dd", "conv=notrunc,sparse", "bs=1M", f"seek={at}", f"if={path}", f"of={image}")
         at += mib
+
+
+def _same_times(system: Path, epoch: int) -> None:
+    """When this machine made or read a file is no part of an ext4 that is made of it."""
+    said = run("dumpe2fs", system)
+    (count,) = re.findall(r"^Inode count: +([0-9]+)$", said, re.MULTILINE)
+    free = set()
+    for ranges in re.findall(r"^ +Free inodes: +([0-9].*)$", said, re.MULTILINE):
+        for one in ranges.split(","):
+            first, _, last = one.strip().partition("-")
+            free |= set(range(int(first), int(last or first) + 1))
+    # The root directory, and what follows the inodes that ext4 keeps for itself.
+    used = [2, *(number for number in range(11, int(count) + 1) if number not in free)]
+    script = system.with_suffix(".times")
+    lines = [f"set_inode_field <{number}> {what} @{epoch}" for number in used for what in _TIMES]
+    script.write_text("\n".join(lines) + "\n")
+    run("debugfs", "-w", "-f", script, system)
+    script.unlink()
 
 
 def _blank(path: Path, mib: int) -> None:
