@@ -99,7 +99,7 @@ ACTIONS: dict[Role, frozenset[Action]] = {
     ),
     # Looks after accounts and registers; answering alarms is for those who are on shift.
     "administrator": frozenset(),
-    # Goes from door to door; what was found there stands in `mcc.visits`.
+    # Goes from door to door, which stands in `mcc.visits`; of calls says what it knows.
     "bhabinkamtibmas": frozenset(("message",)),
 }
 RIGHTS: dict[Role, frozenset[Right]] = {

@@ -378,9 +378,10 @@ def test_signing_out_throws_away_what_is_half_entered_and_hides_what_waits(groun
     page = ground.context(None).new_page()
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     sign_in_by_the_page(ground, page, "wibowo")
-    page.route("**/visits/send", lambda route: route.abort())
+    page.context.route("**/visits/send", lambda route: route.abort())
     keep(page, "Bu Sumarni")
-    enter(page, "Bu Tini")
+    beside = opened(ground, page.context.new_page())
+    enter(beside, "Bu Tini")
     page.click("form[action='/logout/'] button")
     page.wait_for_url("**/login/")
     page.wait_for_function(f"async () => (await ({DRAFTS})()) === 0")
@@ -395,6 +396,10 @@ def test_signing_out_throws_away_what_is_half_entered_and_hides_what_waits(groun
             expect(page.locator("#anothers")).to_contain_text(said)
             expect(page.locator("#keep")).to_be_disabled()
 
+    beside.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(beside.locator("[name=name]")).to_have_value("")
+    expect(beside.locator("#keep")).to_be_disabled()
+    beside.close()
     # Nobody is signed in, and the page that this telephone has kept is still that of Wibowo.
     page.context.set_offline(True)
     page.goto(f"{ground.address}/visits/phone/")
@@ -402,7 +407,7 @@ def test_signing_out_throws_away_what_is_half_entered_and_hides_what_waits(groun
     page.context.set_offline(False)
     sign_in_by_the_page(ground, page, "hadi")
     nothing_is_shown("")
-    page.unroute("**/visits/send")
+    page.context.unroute("**/visits/send")
     sign_in_by_the_page(ground, page, "wibowo")
     expect(page.locator("#count")).to_have_text("Semuanya sudah terkirim.")
     assert [name for name, _ in kept_by(ground)[before:]] == ["Bu Sumarni"]

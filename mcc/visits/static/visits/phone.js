@@ -26,6 +26,8 @@ let signedIn = null;
 let asking = null;
 // Whether something was entered since this page was loaded.
 let isTouched = false;
+// Whether what stands in the form was entered while its officer was signed in.
+let isOwn = false;
 
 // --- the form -----------------------------------------------------------------------------------
 
@@ -69,6 +71,7 @@ async function keep() {
 
 function keepDraftSoon() {
   isTouched = true;
+  isOwn = signedInHere() === config.user_id;
   element("kept").textContent = "";
   clearTimeout(drafting);
   // Taking a photo may make the telephone close this page: what was entered is there again.
@@ -213,7 +216,7 @@ async function me() {
   if (signedIn?.user_id !== said.user_id) {
     signedIn = said;
     await sayWhose();
-    // What somebody has begun to write is theirs to copy; and what is slow once more is not loaded for ever.
+    // What is slow once more is not loaded for ever.
     const isReloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
     if (isAnothers() && !isTouched && !isReloaded) location.reload();
   }
@@ -243,7 +246,15 @@ function anothers() {
 async function sayWhose() {
   element("anothers").hidden = !isAnothers();
   element("keep").disabled = isAnothers();
-  if (isAnothers()) element("anothers").firstElementChild.textContent = anothers();
+  if (isAnothers()) {
+    element("anothers").firstElementChild.textContent = anothers();
+    // What the officer before has left in the form goes; what the one of now enters there is theirs to copy.
+    if (isOwn) {
+      form.clear();
+      isTouched = isOwn = false;
+      replaces = null;
+    }
+  }
   await show();
 }
 
@@ -287,6 +298,7 @@ if ("serviceWorker" in navigator) {
 if (signedInHere() !== null) await queue.forgetDrafts(signedInHere());
 const draft = isAnothers() ? null : await queue.draft();
 if (draft && (await putBack(draft))) replaces = draft.replaces;
+isOwn = Boolean(draft) && signedInHere() === config.user_id;
 await sayWhose();
 document.documentElement.dataset.ready = "yes";
 window.addEventListener("online", () => Promise.all([lookWho(), sendAll()]));
@@ -296,5 +308,5 @@ document.addEventListener("visibilitychange", async () => {
   await sayWhose();
   await Promise.all([lookWho(), sendAll()]);
 });
-setInterval(() => Promise.all([signedIn ? null : lookWho(), sendAll()]), AGAIN_MS);
+setInterval(() => Promise.all([sayWhose(), signedIn ? null : lookWho(), sendAll()]), AGAIN_MS);
 await Promise.all([lookWho(), sendAll()]);
