@@ -42,7 +42,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     port: int
-    gateway: int  # process id
+    gateway: int  # process ids
+    broker: int
     posts: int
     interval_s: float
     arriving_s: float
@@ -52,12 +53,16 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """What was counted in the span; `detected_s` are from a post's last heartbeat to `silent`."""
+    """What was counted in the span; `detected_s` are from a post's last heartbeat to `silent`.
+
+    `others_cpu_s`: of this generator and the broker, which stand for machines of their own.
+    """
 
     seconds: float
     heartbeats: int
     answers: int
     cpu_s: float
+    others_cpu_s: float
     memory_bytes: int
     documents_before: int
     cpu_before_s: float
@@ -245,11 +250,13 @@ def run(span: Span, connections: int) -> Found:
     if len(crowd.online) < SHOWN_SHARE * span.posts:
         raise RuntimeError(f"{len(crowd.online)} of {span.posts} posts were shown online")
     sent, answers, cpu, documents = crowd.sent, crowd.answers, cpu_s(span.gateway), crowd.documents
+    others_s = time.process_time() + cpu_s(span.broker)
     sys.stderr.write("span begins\n")
     sys.stderr.flush()
     began_s = time.monotonic()
     crowd.beat(span.span_s, rate, but=span.quiet)
     cpu_after, sent_after, over_s = cpu_s(span.gateway), crowd.sent, time.monotonic()
+    others_s = time.process_time() + cpu_s(span.broker) - others_s
     quiet = {name.encode() for name in crowd.names[: span.quiet]}
     if quiet:
         crowd.beat(
@@ -266,6 +273,7 @@ def run(span: Span, connections: int) -> Found:
         heartbeats=sent_after - sent,
         answers=crowd.answers - answers - (crowd.sent - sent_after),
         cpu_s=cpu_after - cpu,
+        others_cpu_s=others_s,
         memory_bytes=resident_bytes(span.gateway),
         documents_before=documents,
         cpu_before_s=cpu - began_cpu_s,

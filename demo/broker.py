@@ -130,6 +130,11 @@ class Broker:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id, while there is one."""
+        return None if self._process is None else self._process.pid
+
     def kill(self) -> None:
         """End it at once, as a power cut would."""
         if self._process is not None:
