@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from gateway.identities import IdentitiesError, Identity, Standing
 from process.bundle import BUNDLE_BYTES_MAX, BundleError, pack, read_bundle, unpack
 from process.files import replace_file
 
+ROOT = Path(__file__).parents[2]
 KEY = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n"
 FILES = {"ca.pem": "ca\n", "identity.pem": "certificate\n" + KEY, "post.toml": 'ca = "@here@/c"\n'}
 
@@ -162,6 +164,43 @@ def test_posts_need_no_lines_of_their_own_unless_they_are_shut_out() -> None:
     assert "pattern write kentongan/v1/posts/%u/alarms" in text
     assert "pattern read kentongan/v1/posts/%u/certificate" in text
     assert "pattern write kentongan/v1/posts/%u/state" not in text
+
+
+@pytest.mark.parametrize(
+    ("page", "serves"),
+    [("docs/emqx.md", ("posts", "mcc")), ("config/emqx.conf", ("districts",))],
+)
+def test_what_is_written_for_emqx_allows_what_ours_allows(
+    page: str, serves: tuple[str, ...]
+) -> None:
+    """And to each name no less; a row for every post stands for its pattern."""
+    page_text = re.sub(r"^# ?", "", (ROOT / page).read_text(), flags=re.MULTILINE)
+    found = re.findall(r'{allow, (?:all|{user, "(.+?)"}), (\w+), \[(.*?)\]}', page_text, re.DOTALL)
+    allowed = {
+        (user, "read" if action == "subscribe" else "write", topic)
+        for user, action, topics in found
+        for topic in re.findall(r'"(.+?)"', topics)
+    }
+    text = acl_text(CITY, frozenset(serves), "kentongan/v1")
+    users = {user for user, _, _ in allowed if user and user in text}
+    assert {"mlg-gw1-mcc", "console"} <= users
+    needed = {
+        (user, *line.split()[1:])
+        for user in users
+        for line in rules(text, user)
+        if "topic deny" not in line
+    }
+    for line in re.findall("^pattern .*", text, re.MULTILINE):
+        _, action, topic = line.split()
+        needed.add(("", action, topic.replace("%u", "${username}")))
+    # A `#` of theirs covers each of our topics.
+    wide = {(user, what, topic[:-1]) for user, what, topic in allowed if topic.endswith("/#")}
+    missing = [
+        one
+        for one in needed - allowed
+        if not any(one[:2] == rule[:2] and one[2].startswith(rule[2]) for rule in wide)
+    ]
+    assert missing == []
 
 
 def test_a_broker_denies_whom_it_does_not_serve() -> None:
