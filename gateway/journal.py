@@ -220,11 +220,11 @@ class Journal:
             faults.append("journal_damaged")
         return Opened(meta["journal_id"], kept, meta, tuple(faults))
 
-    def wait_for_seat(self) -> dict[str, str] | None:
-        """Try once to take the seat at a journal on PostgreSQL: None when it is ours.
+    def wait_for_seat(self) -> tuple[bool, str | None]:
+        """Try once to take the seat at a journal on PostgreSQL: whether it is ours, and its id.
 
-        Otherwise what the journal says of itself. Call `open` at once when it is ours, and this
-        again within a second when not: the session lives from being used.
+        None: it has no id yet. Call `open` or this again within a second, in either case: the
+        session lives from being used. Who has the seat may take it again.
 
         Raises:
             JournalUnusable: it cannot be reached, or it will not do.
@@ -233,16 +233,17 @@ class Journal:
             if self._connection is None:
                 self._connection = self._new_engine().connect()
             with self._connection.begin():
+                is_ours = True
                 try:
                     seat.take(self._connection)
                 except seat.SeatTaken:
-                    return seat.lasting(self._connection)
+                    is_ours = False
+                return is_ours, seat.lasting(self._connection).get("journal_id")
         except (*_ERRORS, ImportError) as error:
             self._disconnect()
             raise JournalUnusable(
                 f"the journal {masked(self._url)} cannot be used: {_why(error)}"
             ) from error
-        return None
 
     def _claim(self) -> None:
         """Two gateways on one journal would each believe that they know every alarm."""

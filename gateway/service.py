@@ -42,7 +42,7 @@ from gateway.core import (
 from gateway.faults import Start
 from gateway.gate import Gate, NotAdmitted, Register
 from gateway.journal import Journal, file_of
-from gateway.pair import Presence, wait
+from gateway.pair import Presence, TakesOver, wait
 from gateway.settings import GatewayFile, MccSettings, PostsSettings
 from gateway.status import GatewayStatus
 from hardware.buzzer import Buzzer
@@ -152,6 +152,8 @@ class Service:
         now = self._clock.now()
         start = Start(self._clock.boot_id(), now.uptime_us, now.wall_ms)
         opened = self._journal.open(start)
+        if presence is not None:
+            presence.tell(TakesOver(opened.journal_id))
         self._core = Gateway(
             GatewaySettings(
                 gateway_id=settings.gateway_id,
@@ -463,12 +465,13 @@ class Service:
         if flooding != self._flooding and self._queue.offer(Flooding(flooding), droppable=True):
             self._flooding = flooding
         # For `doctor`, which so need not touch what this process holds.
+        presence = self._presence
         status = GatewayStatus(
             uptime_us=now_us,
             gateway=self._settings.gateway_id,
             links={name: link.connection is not None for name, link in self._links.items()},
             mcc_answers=self._core.mcc_answers,
-            faults=self._core.faults,
+            faults=self._core.faults if presence is None else (*self._core.faults, *presence.faults),
         )
         if self._metrics is not None:
             from process.metrics import LOOK_EVERY_US

@@ -124,15 +124,16 @@ def test_who_lost_the_seat_commits_nothing_more_deletes_nothing_and_ends(place: 
     first = old.open()
     old.commit(record(some_id(1)))
     old.event()
-    assert new.journal.wait_for_seat() == {
-        **first.meta, "commits": "2"
-    }  # fmt: skip
+    assert new.journal.wait_for_seat() == (False, first.journal_id)
 
     def takes_it() -> bool:
         old.execute(HOLDER)
-        return new.journal.wait_for_seat() is None
+        is_ours, journal_id = new.journal.wait_for_seat()
+        assert journal_id == first.journal_id
+        return is_ours
 
     until("the seat is taken", takes_it)
+    assert new.journal.wait_for_seat() == (True, first.journal_id)  # who listens first keeps it
     opened = new.open()
     assert opened.journal_id == first.journal_id
     assert [one.alarm_id for one in opened.records] == [some_id(1)]
@@ -216,6 +217,18 @@ def test_a_server_that_restarts_is_a_failing_disk_and_then_one_that_works(
     token = room.commit(record(some_id(1)))
     assert room.event() == Committed((token,))
     room.close()
+
+
+def test_a_seat_at_a_new_database_is_free_and_the_journal_has_no_id_yet(place: str) -> None:
+    room = Room(place)
+    assert room.journal.wait_for_seat() == (True, None)
+    other = Room(place)
+    assert other.journal.wait_for_seat() == (False, None)
+    opened = room.open()
+    room.close()
+    assert other.journal.wait_for_seat() == (True, opened.journal_id)
+    other.open()
+    other.close()
 
 
 def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
