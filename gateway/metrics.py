@@ -80,13 +80,20 @@ class GatewayMetrics:
             {(name,): float(up) for name, up in status.links.items()},
             ("link",),
         )
-        yield gauge(f"{PREFIX}_mcc_answers", "whether a call would be seen", status.mcc_answers)
         yield gauge(
             f"{PREFIX}_faults",
             "the gateway's own faults",
             {(name,): 1.0 for name in self._named(status.faults)},
             ("fault",),
         )
+        yield gauge(
+            f"{PREFIX}_standing_by",
+            "whether another machine of the pair is the gateway",
+            status.standing_by,
+        )
+        if status.standing_by:
+            return  # of posts and calls it knows nothing, which is not that there are none
+        yield gauge(f"{PREFIX}_mcc_answers", "whether a call would be seen", status.mcc_answers)
         yield gauge(
             f"{PREFIX}_post_faults",
             "posts that have a fault, by its kind",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
@@ -264,8 +265,16 @@ class Presence:
                 log(event, level=level, **fields)
 
 
-def wait(settings: GatewayFile, journal: Journal, presence: Presence) -> bool:
-    """Stand by until the seat at the journal is ours and to be taken; False when asked to end."""
+def wait(
+    settings: GatewayFile,
+    journal: Journal,
+    presence: Presence,
+    show: Callable[[GatewayStatus], None] | None = None,
+) -> bool:
+    """Stand by until the seat at the journal is ours and to be taken; False when asked to end.
+
+    `show` gets each status, as the status file does.
+    """
     asked = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -308,6 +317,8 @@ def wait(settings: GatewayFile, journal: Journal, presence: Presence) -> bool:
                 standing_by=True,
             )
             status_file.write(status)
+            if show is not None:
+                show(status)
         asked.wait(TRY_EVERY_S)
     notifier.stopping()
     notifier.close()

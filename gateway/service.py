@@ -125,10 +125,11 @@ class Service:
         settings: GatewayFile,
         journal: Journal | None = None,
         presence: Presence | None = None,
+        metrics: GatewayMetrics | None = None,
     ) -> None:
         """Open buzzer, register and journal; `presence`: this machine is one of a pair.
 
-        `journal`: one that has waited for its seat.
+        `journal`: one that has waited for its seat. `metrics`: where the figures are shown.
 
         Raises:
             PinsUnavailable: with what is missing and what to do.
@@ -175,7 +176,7 @@ class Service:
             rng=Random(),
         )
         self._control = self._open_control()
-        self._metrics = self._open_metrics()
+        self._metrics = metrics
         self._counted: dict[str, Any] | None = None
         self._counted_us = 0
         self._journal_id = opened.journal_id
@@ -267,20 +268,6 @@ class Service:
         except ControlError as error:
             log("control_unavailable", level="error", why=error)
             self._queue.offer(FaultSeen("control_unavailable", present=True), droppable=False)
-            return None
-
-    def _open_metrics(self) -> GatewayMetrics | None:
-        """None where none are wanted, or none can be had: alarms are taken in all the same."""
-        listen = self._settings.metrics.listen
-        if listen is None:
-            return None
-        from gateway.metrics import GatewayMetrics  # brings prometheus-client
-        from process.metrics import MetricsUnavailable
-
-        try:
-            return GatewayMetrics(listen)
-        except MetricsUnavailable as error:
-            log("metrics_unavailable", level="error", why=error)
             return None
 
     def _will(self, _connection: str) -> Will:
@@ -471,7 +458,9 @@ class Service:
             gateway=self._settings.gateway_id,
             links={name: link.connection is not None for name, link in self._links.items()},
             mcc_answers=self._core.mcc_answers,
-            faults=self._core.faults if presence is None else (*self._core.faults, *presence.faults),
+            faults=self._core.faults
+            if presence is None
+            else (*self._core.faults, *presence.faults),
         )
         if self._metrics is not None:
             from process.metrics import LOOK_EVERY_US
@@ -536,8 +525,6 @@ class Service:
             self._registrar.close(REGISTRAR_STOP_S)
         if self._control is not None:
             self._control.close(CONTROL_STOP_S)
-        if self._metrics is not None:
-            self._metrics.close(METRICS_STOP_S)
         self._buzzer.close()
         if self._pins is not None:
             self._pins.close()
@@ -554,6 +541,21 @@ def _nothing() -> None:
     """Nobody waits for the end of the gateway's sounds."""
 
 
+def _open_metrics(settings: GatewayFile) -> GatewayMetrics | None:
+    """None where none are wanted, or none can be had: alarms are taken in all the same."""
+    listen = settings.metrics.listen
+    if listen is None:
+        return None
+    from gateway.metrics import GatewayMetrics  # brings prometheus-client
+    from process.metrics import MetricsUnavailable
+
+    try:
+        return GatewayMetrics(listen)
+    except MetricsUnavailable as error:
+        log("metrics_unavailable", level="error", why=error)
+        return None
+
+
 def run(settings: GatewayFile) -> int:
     """Be the gateway, after standing by where another machine is it; the exit code.
 
@@ -561,13 +563,19 @@ def run(settings: GatewayFile) -> int:
         As `Service`.
     """
     begin("gateway", settings.log.format)
-    if settings.pair.name is None:
-        return Service(settings).run()
-    journal = Journal(settings.journal.url)
-    presence = Presence(settings)
+    metrics = _open_metrics(settings)
     try:
-        if not wait(settings, journal, presence):
-            return 0
-        return Service(settings, journal, presence).run()
+        if settings.pair.name is None:
+            return Service(settings, metrics=metrics).run()
+        journal = Journal(settings.journal.url)
+        presence = Presence(settings)
+        try:
+            show = None if metrics is None else metrics.show
+            if not wait(settings, journal, presence, show):
+                return 0
+            return Service(settings, journal, presence, metrics).run()
+        finally:
+            presence.close()
     finally:
-        presence.close()
+        if metrics is not None:
+            metrics.close(METRICS_STOP_S)

@@ -82,6 +82,21 @@ def test_no_label_is_a_posts_or_an_alarms_and_invented_faults_are_bounded(
     }
 
 
+def test_one_that_stands_by_answers_and_says_nothing_of_posts_and_calls(
+    metrics: GatewayMetrics,
+) -> None:
+    assert "kentongan_gateway_standing_by 0.0" in scrape(metrics.port)
+    by = status(standing_by=True, mcc_answers=False, links={"pair": True}, faults=("some",))
+    metrics.show(by)
+    text = scrape(metrics.port)
+    assert "kentongan_gateway_standing_by 1.0" in text
+    assert 'kentongan_gateway_link_up{link="pair"} 1.0' in text
+    assert 'kentongan_gateway_faults{fault="some"} 1.0' in text
+    assert "kentongan_gateway_status_uptime_seconds 5.0" in text
+    # The rules would take these for a gateway whose calls nobody sees.
+    assert not {"kentongan_gateway_mcc_answers", "kentongan_gateway_posts"} & exposed(text)
+
+
 def test_who_dawdles_is_cut_off_and_the_next_is_served(metrics: GatewayMetrics) -> None:
     began_s = time.monotonic()
     with socket.create_connection(("127.0.0.1", metrics.port)) as slow:

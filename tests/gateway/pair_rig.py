@@ -23,7 +23,7 @@ from device.core import OFFER_PAUSE_MAX_S
 from protocol.codec import decode_at, encode
 from protocol.messages import Command, MccAlarm, MccGateway, MccPost, PostState
 from protocol.values import new_id, timestamp
-from tests.broker import Mosquitto
+from tests.broker import Mosquitto, free_port
 from tests.gateway.rig import STORE, TOPICS, make_alarm
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +43,8 @@ url = "{broker}"
 url = "{journal}"
 [pair]
 name = "{name}"
+[metrics]
+listen = "127.0.0.1:{port}"
 """
 
 
@@ -51,9 +53,12 @@ class Machine:
 
     def __init__(self, name: str, broker: str, journal: str, directory: Path) -> None:
         self.name = name
+        self.metrics_port = free_port()
         self._config = directory / f"{name}.toml"
         self._config.write_text(
-            SETTINGS.format(gateway=GATEWAY, broker=broker, journal=journal, name=name)
+            SETTINGS.format(
+                gateway=GATEWAY, broker=broker, journal=journal, name=name, port=self.metrics_port
+            )
         )
         self._log = directory / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None

@@ -33,6 +33,7 @@ from tests.broker import Mosquitto
 from tests.gateway.pair_rig import GATEWAY, NAMES, WAIT_S, Machine, Pair, Town
 from tests.gateway.rig import WALL_MS, some_id
 from tests.gateway.test_seat import HOLDER
+from tests.monitoring import scrape
 from tests.postgresql import PostgreSQL
 
 # It is 10 s on a machine with nothing else to do (`make faults` holds it to that); the rest is room
@@ -306,6 +307,12 @@ def test_who_comes_to_another_database_than_the_gateways_stands_by_and_says_why(
     assert town.members[second.name].standing_by
     assert "link_down" not in first.log[len(before) :]
     assert "takes_over" not in second.log
+    assert "kentongan_gateway_standing_by 0.0" in scrape(first.metrics_port)
+    until(
+        "its metrics say so too",
+        lambda: 'faults{fault="foreign_journal"} 1.0' in scrape(second.metrics_port) or None,
+    )
+    assert "kentongan_gateway_standing_by 1.0" in scrape(second.metrics_port)
 
 
 def test_two_gateways_at_two_databases_both_say_so(split: tuple[Machine, Machine, Town]) -> None:
