@@ -23,6 +23,8 @@ DISK_SMALL_MB, DISK_ROOM_MB = 64, 96
 MOVED_M, AT_HOME_M = 100.0, 50.0
 ACCURACIES = 3.0
 ACCURACY_UNKNOWN_M = 50.0
+# Fixes come once a second. A longer gap than this is a time of which nobody knows where it was.
+FIX_GAP_US = 1 * MINUTE_US
 EARTH_RADIUS_M = 6_371_000.0
 STABLE_US = 10 * MINUTE_US  # a process that has run for so long is in no loop of restarts
 RESTARTS_OFTEN = 3  # starts without such a run between them
@@ -49,6 +51,9 @@ class Conditions:
             fault: Loop(closed=True, at_us=at_us, open_us=raised_us, closed_us=cleared_us)
             for fault, (raised_us, cleared_us) in LASTS_US.items()
         }
+        # Time alone says nothing about the place: what has been seen of it, fixes alone decide.
+        self._place = self._loops.pop("place_implausible")
+        self._fix_us = at_us
         self._lat, self._lon = lat, lon
         self._low_since_boot = False
         self.readings = Readings()
@@ -58,7 +63,8 @@ class Conditions:
     @property
     def present(self) -> dict[str, bool]:
         """Each condition by its fault's name."""
-        return {fault: loop.broken for fault, loop in self._loops.items()}
+        broken = {fault: loop.broken for fault, loop in self._loops.items()}
+        return {**broken, "place_implausible": self._place.broken}
 
     def wake_at_us(self) -> int | None:
         """When time alone would next change something, or None."""
@@ -92,10 +98,22 @@ class Conditions:
         self._set("clock_unsynchronised", not synchronised, at_us)
 
     def located(self, fix: Fix) -> None:
-        """The receiver has a fix; does it lie where the post hangs?"""
+        """The receiver has a fix; does it lie where the post hangs?
+
+        Without fixes the last verdict stands, and no new one comes about: a receiver that loses the
+        sky often ends with one that is far off.
+        """
+        at_us, place = fix.uptime_us, self._place
+        was_broken = place.broken
+        if at_us - self._fix_us > FIX_GAP_US:
+            place.at_us = at_us  # what a gap has interrupted begins again
+        self._fix_us = at_us
         accuracy_m = ACCURACY_UNKNOWN_M if fix.accuracy_m is None else fix.accuracy_m
         beyond_m = distance_m(self._lat, self._lon, fix.lat, fix.lon) - ACCURACIES * accuracy_m
-        self._between("place_implausible", beyond_m, AT_HOME_M, MOVED_M, fix.uptime_us)
+        if beyond_m >= MOVED_M or beyond_m < AT_HOME_M:
+            place.edge(at_us, beyond_m < AT_HOME_M)
+        place.tick(at_us)
+        self._changed |= place.broken != was_broken
 
     def tick(self, now_us: int) -> bool:
         """Let time pass; whether something may have changed."""

@@ -15,7 +15,7 @@ from device.conditions import (
     Conditions,
     distance_m,
 )
-from device.core import DEAF_FAULTS, READINGS_EVERY_BEATS, Located, Restarts
+from device.core import DEAF_FAULTS, READINGS_EVERY_BEATS, Located, LocationLost, Restarts
 from device.fitness import Fitness
 from hardware.board import Readings, look
 from hardware.nmea import Fix
@@ -113,6 +113,58 @@ def test_a_post_that_has_moved_though_it_is_mounted() -> None:
     for _ in range(6):
         rig.send(fix(rig, 3))
         rig.advance(60)
+    assert not rig.post.faults
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_one_stray_fix_and_then_no_sky_is_no_other_place(lost: bool) -> None:
+    rig = Rig()
+    for _ in range(10):
+        rig.send(fix(rig, 3))
+        rig.advance(1)
+    rig.send(fix(rig, 445))
+    rig.advance(1)
+    if lost:
+        rig.send(LocationLost("the receiver has no fix"))
+    rig.advance(86_400)
+    assert "place_implausible" not in rig.post.faults
+    rig.send(fix(rig, 445))  # another one a day later says nothing of the time between
+    rig.advance(1)
+    assert "place_implausible" not in rig.post.faults
+
+
+def test_without_a_fix_the_last_verdict_on_the_place_stands() -> None:
+    rig = Rig()
+    for _ in range(301):
+        rig.send(fix(rig, 900))
+        rig.advance(1)
+    assert rig.post.faults == ("place_implausible",)
+    rig.send(fix(rig, 3))
+    rig.send(LocationLost("the receiver has no fix"))
+    rig.advance(86_400)
+    assert "place_implausible" in rig.post.faults
+    for _ in range(301):
+        rig.send(fix(rig, 3))
+        rig.advance(1)
+    assert not rig.post.faults
+
+
+def test_a_place_is_judged_by_fixes_on_end_for_five_minutes_and_not_before() -> None:
+    rig = Rig()
+    rig.send(fix(rig, 900))
+    for _ in range(4):
+        rig.advance(60)  # the longest gap that is none
+        rig.send(fix(rig, 900))
+    rig.advance(59.9)
+    rig.send(fix(rig, 900))
+    assert not rig.post.faults
+    rig.advance(0.1)
+    rig.send(fix(rig, 900))
+    assert rig.post.faults == ("place_implausible",)
+    rig = Rig()
+    for _ in range(100):
+        rig.send(fix(rig, 900))
+        rig.advance(60.1)
     assert not rig.post.faults
 
 
