@@ -54,7 +54,7 @@ class GatewayMetrics:
         self._hops.see(line)
 
     def committed(self, took_us: int) -> None:
-        """The journal has answered."""
+        """A write is in the journal."""
         self._figures.commit_s.observe(took_us / 1_000_000)
 
     def show(self, status: GatewayStatus) -> None:

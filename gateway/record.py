@@ -369,7 +369,10 @@ class HistoryRow:
 
 
 def history(before: AlarmRecord | None, after: AlarmRecord, at: str) -> tuple[HistoryRow, ...]:
-    """The transitions between two records, `before` None for a new one; `at` is now."""
+    """The transitions between two records, `before` None for a new one; `at` is now.
+
+    A call more stands at its press, as far as that is known; what it came with may be hours late.
+    """
     rows: list[tuple[str, str, str | None]] = []
     for state in ("received", "delivered", "acknowledged", "dispatched", "resolved"):
         step: Step | None = getattr(after.reached, state)
@@ -377,7 +380,8 @@ def history(before: AlarmRecord | None, after: AlarmRecord, at: str) -> tuple[Hi
             rows.append((step.at, state, step.operator or step.console))
     known_repeats = 0 if before is None else before.repeats
     if after.repeats > known_repeats:
-        rows.append((at, f"repeats {after.repeats}", None))
+        pressed_at = at if after.last_repeat is None else after.last_repeat.at
+        rows.append((pressed_at, f"repeats {after.repeats}", None))
     if after.cancel_requested_at and (before is None or not before.cancel_requested_at):
         rows.append((at, "cancel_requested", None))
     if before is not None:

@@ -340,7 +340,7 @@ class Service:
                 log("publish_refused", level="error", link=link, topic=topic, reason=reason)
                 return None
             case Committed(tokens) | CommitFailed(tokens):
-                if self._metrics is not None:
+                if self._metrics is not None and isinstance(event, Committed):
                     now_us = self._clock.now().uptime_us
                     for token in tokens:
                         self._metrics.committed(self._writes.took_us(token, now_us))

@@ -119,7 +119,7 @@ def life_object(life: Life) -> dict[str, object]:
 
 
 def _steps(life: Life) -> list[dict[str, Any]]:
-    """In the order in which they were committed, the press first."""
+    """The press first, then by time; what has one time in the order of its commit."""
     from protocol.values import wall_ms
 
     alarm = life.alarm
@@ -127,7 +127,8 @@ def _steps(life: Life) -> list[dict[str, Any]]:
     rows: list[tuple[str, str, str | None]] = [
         (alarm.raised.at, f"raised ({alarm.raised.known})", None)
     ]
-    rows += [(row.at, row.what, row.by) for row in life.history]
+    history = [(row.at, row.what, row.by) for row in life.history]
+    rows += sorted(history, key=lambda row: row[0])
     return [
         {
             "at": at,

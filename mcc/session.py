@@ -140,7 +140,7 @@ class Metrics(Protocol):
     """Who shows figures of a session; called on its loop."""
 
     def committed(self, took_s: float) -> None:
-        """The store has answered."""
+        """A write is in the store."""
 
     def show(self, status: SessionStatus) -> None:
         """What is so now."""
@@ -267,12 +267,12 @@ class Session:
     def _commit(self, commit: Commit) -> Committed | CommitFailed:
         began_s = time.monotonic()
         try:
-            return Committed(self._store.commit(commit))
+            committed = Committed(self._store.commit(commit))
         except StoreUnavailable as error:
             return CommitFailed(str(error))
-        finally:
-            if self._metrics is not None:
-                self._metrics.committed(time.monotonic() - began_s)
+        if self._metrics is not None:
+            self._metrics.committed(time.monotonic() - began_s)
+        return committed
 
     def _broken(self) -> str | None:
         if not self._link.alive():

@@ -53,7 +53,7 @@ class Figures:
         PlatformCollector(registry=self.registry)
         self.commit_s = Histogram(
             f"{prefix}_commit_seconds",
-            "from handing over to the disk until it has answered",
+            "from handing over until it is on disk; what could not be written is not counted",
             buckets=COMMIT_SECONDS,
             registry=self.registry,
         )

@@ -9,14 +9,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from gateway.metrics import FAULT_NAMES_MAX, HOPS, GatewayMetrics
 from gateway.status import GatewayStatus
+from mcc.core import Commit, CommitFailed, Committed
+from mcc.session import Session, SessionStatus
+from mcc.store import Store
 from process.core import Log
 from process.metrics import REQUEST_S, MetricsUnavailable
-from process.settings import MetricsSettings
+from process.settings import Broker, MetricsSettings
+from protocol.topics import Topics
 from tests.monitoring import (
     DASHBOARD,
     WrongQuery,
@@ -62,6 +67,31 @@ def test_a_line_with_a_duration_is_one_call_in_its_hop_and_other_lines_are_none(
     assert "kentongan_gateway_commit_seconds_sum 0.002" in text
     for way in HOPS.values():
         assert f'{name}_count{{hop="{way}",kind="panic"}}' in text  # there before the first call
+
+
+def test_an_ingest_counts_only_what_is_in_its_store(tmp_path: Path) -> None:
+    counted: list[float] = []
+
+    class Counting:
+        def committed(self, took_s: float) -> None:
+            counted.append(took_s)
+
+        def show(self, status: SessionStatus) -> None:
+            raise AssertionError("nobody runs the session")
+
+    with Store(tmp_path / "mcc.db") as store:
+        session = Session(
+            store,
+            Broker("127.0.0.1", 1, tls=False),
+            console="console",
+            topics=Topics(),
+            watching=False,
+            show=lambda _effect, _at: None,
+            metrics=Counting(),
+        )
+        assert isinstance(session._commit(Commit()), Committed)
+    assert isinstance(session._commit(Commit()), CommitFailed)  # its file is closed
+    assert len(counted) == 1
 
 
 def test_no_label_is_a_posts_or_an_alarms_and_invented_faults_are_bounded(

@@ -30,7 +30,7 @@ class IngestMetrics:
         self._endpoint = Endpoint(listen, self._figures.registry)
 
     def committed(self, took_s: float) -> None:
-        """The database has answered."""
+        """A write is in the database."""
         self._figures.commit_s.observe(took_s)
 
     def show(self, status: SessionStatus) -> None:

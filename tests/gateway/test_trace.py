@@ -13,7 +13,7 @@ from gateway.cli import main
 from gateway.core import Commit, Put
 from gateway.record import HistoryRow, history
 from process.database import set_aside
-from protocol.messages import Receipted, Step
+from protocol.messages import Raised, Receipted, Step
 from protocol.values import timestamp, wall_ms
 from tests.gateway.rig import ALARM, some_id
 from tests.gateway.test_journal import Room, record
@@ -47,6 +47,7 @@ def config(tmp_path: Path) -> Iterator[Path]:
         state="acknowledged",
         reached=steps,
         repeats=1,
+        last_repeat=Raised(at=timestamp(raised_ms + 4_000), known="computed"),
         answered_repeats=1,
         receipted=Receipted(store_id=some_id(7), content="0123456789abcdef"),
     )
@@ -81,8 +82,8 @@ def test_a_life_is_a_table_beside_the_running_gateway(
         ("0.000", "raised", "(computed)"),
         ("1.000", "received"),
         ("1.250", "delivered", "console"),
+        ("4.000", "repeats", "1"),  # its press; it was committed with the answer
         ("9.000", "acknowledged", "Siti"),
-        ("9.000", "repeats", "1"),
         ("9.000", "receipted", "0123456789abcdef", some_id(7)),
         ("9.500", "sounded"),
     ]
@@ -95,8 +96,8 @@ def test_the_same_as_an_object_by_the_beginning_of_an_id(
     life = json.loads(out)
     assert code == 0
     assert (life["alarm_id"], life["state"], life["repeats"]) == (ALARM, "acknowledged", 1)
-    assert life["steps"][3] == {
-        "at": life["steps"][3]["at"],
+    assert life["steps"][4] == {
+        "at": life["steps"][4]["at"],
         "seconds": 9.0,
         "what": "acknowledged",
         "by": "Siti",

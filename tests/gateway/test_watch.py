@@ -11,10 +11,13 @@ import pytest
 import gateway.service
 from gateway.core import Commit, CommitFailed, Committed
 from gateway.journal import Journal
+from gateway.metrics import GatewayMetrics
 from gateway.service import JOURNAL_SILENT_US, Service
 from gateway.settings import GatewayFile, JournalSettings, MccSettings, PostsSettings
 from hardware.clock import Now, SystemClock
 from process.disk import PROBE_EVERY_US
+from tests.monitoring import scrape
+from tests.test_monitoring import status
 
 
 class SteppedClock(SystemClock):
@@ -93,3 +96,24 @@ def test_a_journal_that_is_silent_for_a_minute_ends_the_gateway(
     assert wait(service, PROBE_EVERY_US) is None
     assert wait(service, JOURNAL_SILENT_US - 1) is None
     assert wait(service, 1) == "the journal has not answered for 60 s"
+
+
+def test_only_what_is_in_the_journal_has_a_duration(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service._metrics = metrics = GatewayMetrics("127.0.0.1:0")
+    metrics.show(status())
+
+    def full(journal: Journal, commits: list[Commit]) -> CommitFailed:
+        return CommitFailed(tuple(one.token for one in commits), "disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "_write", full)
+        assert wait(service, PROBE_EVERY_US) is None
+        while not isinstance(event := service._queue.take(5), CommitFailed):
+            assert event is not None
+        service._read(event)
+    assert "kentongan_gateway_commit_seconds_count 0.0" in scrape(metrics.port)
+    assert wait(service, PROBE_EVERY_US) is None
+    take_answer(service)
+    assert "kentongan_gateway_commit_seconds_count 1.0" in scrape(metrics.port)
