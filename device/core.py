@@ -88,7 +88,6 @@ PROBE_US = 900 * SECOND_US
 PROBE_AGAIN_US = 60 * SECOND_US  # after one that failed
 PROBE_PATIENCE_US = 10 * SECOND_US
 HEARTBEATS_REMEMBERED = 8
-HEARTBEAT_UNSAID_S = 40  # two of these, and 10 s, are the 90 s after which a post is silent
 READINGS_EVERY_BEATS = 10  # temperature and disk; a post on a SIM card pays for each byte
 # A self-test begins when nobody has touched the button for so long, and not more often than this,
 # which is longer than any press window: were its pulses presses, they would not make a call.
@@ -1022,6 +1021,7 @@ class Post:
             connection=event.connection,
             at=timestamp(now.wall_ms),
             firmware=self._settings.firmware,
+            heartbeat_s=math.ceil(self._settings.heartbeat_s),
         )
         self._publish("presence", presence, retain=True)
         self._record(now, "link_up")
@@ -1178,7 +1178,6 @@ class Post:
             alarms=tuple(said[:HELD_MAX]),
             faults=self.faults,
             sounded=self._latest_sound(),
-            heartbeat_s=self._slow_heartbeat_s(),
             selftest=None if self._report is None else self._report[0],
             location=self._location.where(now.uptime_us),
             temperature_c=self._temperature_c() if says_readings else None,
@@ -1203,11 +1202,6 @@ class Post:
         self._effects.append(Publish(LINK, topic, message, retain, expiry_s))
 
     # --- lamp, buzzer, faults --------------------------------------------------------------
-
-    def _slow_heartbeat_s(self) -> int | None:
-        """Said where the gateway's usual window may be too short for it; else not worth a byte."""
-        heartbeat_s = math.ceil(self._settings.heartbeat_s)
-        return heartbeat_s if heartbeat_s > HEARTBEAT_UNSAID_S else None
 
     def _out_of_order_after_us(self) -> int:
         """45 s at the default heartbeat of 30 s, 10 s at the strict one of 5 s."""

@@ -1688,7 +1688,6 @@ class Gateway:
         for held in health.alarms:
             self._note_read(post, held)
         self._claims(post, health.location)
-        self._pace(post, health.heartbeat_s)
         self._alive(post, health.faults)
         told = set(post.confirmed(health))
         if health.sounded is not None and self._is_of(post, health.sounded.alarm_id):
@@ -1699,9 +1698,9 @@ class Gateway:
         if health.selftest is not None:
             self._selftest_reported(post, health.selftest)
 
-    def _pace(self, post: Post, heartbeat_s: int | None) -> None:
+    def _pace(self, post: Post, heartbeat_s: int) -> None:
         """A heartbeat that this window does not allow is a fault before it is a false silence."""
-        needed_s = 0 if heartbeat_s is None else HEARTBEATS_IN_WINDOW * heartbeat_s + LATE_S
+        needed_s = HEARTBEATS_IN_WINDOW * heartbeat_s + LATE_S
         is_too_slow = needed_s > self._settings.silent_after_s
         if is_too_slow != post.is_too_slow:
             post.is_too_slow = is_too_slow
@@ -1774,6 +1773,8 @@ class Gateway:
         if not self._has_room_for(presence.post):
             return
         post = self._watched(presence.post)
+        if presence.online and presence.heartbeat_s is not None:
+            self._pace(post, presence.heartbeat_s)
         if heard.retained or presence.online:
             # It says who was there once, or who comes; that somebody is there a heartbeat says.
             known = presence.firmware if post.firmware is None else post.firmware

@@ -154,7 +154,8 @@ class Alarm(Message, frozen=True):
 class Presence(Message, frozen=True):
     """posts/{post}/presence, retained, and the will: who is connected as this post.
 
-    That somebody is there the heartbeat says, which follows at once.
+    That somebody is there the heartbeat says, which follows at once. `heartbeat_s`: the pause from
+    one to the next; a will does not say it.
     """
 
     post: PostId
@@ -163,6 +164,7 @@ class Presence(Message, frozen=True):
     connection: Uuid
     at: Timestamp
     firmware: Label
+    heartbeat_s: Annotated[int, Meta(ge=1, le=HEARTBEAT_S_MAX)] | None = None
 
 
 class HeldAlarm(Part, frozen=True):
@@ -200,8 +202,7 @@ class Health(Message, frozen=True):
     """posts/{post}/health: heartbeat `n` of this connection.
 
     `sounded` is the latest acknowledgement that the post made heard, `selftest` the end of its
-    latest self-test; each is said until it is answered. `heartbeat_s`: the pause to the next one,
-    said where it is over 40.
+    latest self-test; each is said until it is answered.
     """
 
     post: PostId
@@ -219,7 +220,6 @@ class Health(Message, frozen=True):
     temperature_c: Annotated[float, Meta(ge=-80.0, le=200.0)] | None = None
     voltage_v: Annotated[float, Meta(ge=0.0, le=60.0)] | None = None
     disk_free_mb: Annotated[int, Meta(ge=0, le=2**40)] | None = None
-    heartbeat_s: Annotated[int, Meta(ge=1, le=HEARTBEAT_S_MAX)] | None = None
 
 
 class Answer(Message, frozen=True):

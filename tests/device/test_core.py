@@ -687,11 +687,13 @@ def test_a_link_on_which_nothing_answers_is_opened_anew() -> None:
     assert [d.link for d in rig.done(Drop)] == [LINK]
 
 
-def test_presence_is_retained_and_names_the_connection() -> None:
+def test_presence_is_retained_and_names_the_connection_and_the_pause_of_heartbeats() -> None:
     rig = connected()
     presence = rig.published(Presence)[0]
     assert presence.online
     assert presence.connection == rig.connection
+    assert presence.heartbeat_s == 30
+    assert [p.retain for p in rig.done(Publish) if p.message == presence] == [True]
 
 
 def test_an_unsynchronised_clock_is_said_with_the_alarm() -> None:

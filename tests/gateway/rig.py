@@ -279,7 +279,6 @@ class Rig:
         connection: str = some_id(0xC1),
         faults: tuple[str, ...] = (),
         selftest: SelftestReport | None = None,
-        pause_s: int | None = None,
     ) -> None:
         """A post's heartbeat with the alarms that it holds."""
         health = Health(
@@ -292,7 +291,6 @@ class Rig:
             uptime_ms=self.at_us // 1000,
             alarms=held,
             faults=faults,
-            heartbeat_s=pause_s,
             selftest=selftest,
         )
         self.said = health
@@ -306,6 +304,7 @@ class Rig:
         retained: bool = False,
         post: str = POST,
         firmware: str = "test 1",
+        heartbeat_s: int | None = None,
     ) -> None:
         """A post's presence, or its will."""
         message = Presence(
@@ -315,6 +314,7 @@ class Rig:
             connection=connection,
             at=timestamp(self.now.wall_ms),
             firmware=firmware,
+            heartbeat_s=heartbeat_s,
         )
         self.hear(message, Address("posts", "presence", post), retained=retained)
 

@@ -145,6 +145,16 @@ def test_an_offer_that_waited_for_the_journal_keeps_the_time_at_which_it_was_hea
     assert wall_ms(repeat.at) == heard_at - 2000
 
 
+def test_a_repeat_stands_in_the_journal_at_its_press_however_late_it_came() -> None:
+    rig = Rig()
+    rig.offer(age_s=5)
+    rig.advance(595)  # no gateway, or no link
+    rig.offer(age_s=600, repeat_ages_s=(590,))
+    rows = [row for commit in rig.done(Commit) for p in commit.puts for row in p.history]
+    repeat = next(row for row in rows if row.what == "repeats 1")
+    assert wall_ms(repeat.at) == rig.now.wall_ms - 590_000
+
+
 def test_what_waits_for_one_alarm_is_bounded_and_the_rest_stays_unacknowledged() -> None:
     rig = Rig(disk="hanging")
     rig.offer()
@@ -1376,14 +1386,30 @@ def test_a_silent_gateway_never_sounds() -> None:
 
 def test_a_heartbeat_too_slow_for_the_window_is_a_fault_of_its_own_and_no_silence() -> None:
     rig = Rig()
-    rig.connect()
-    rig.heartbeat(pause_s=HEARTBEAT_S_MAX)
+    rig.presence(online=True, heartbeat_s=HEARTBEAT_S_MAX)
+    rig.heartbeat()
     assert rig.post_document().faults == ("heartbeat_too_slow",)
     rig.advance(HEARTBEAT_S_MAX)
-    rig.heartbeat(pause_s=HEARTBEAT_S_MAX)
+    rig.heartbeat()
     assert rig.post_document().connection == "online"
-    rig.heartbeat(pause_s=None)
+    rig.presence(online=False)  # the will does not say it
+    assert rig.post_document().faults == ("heartbeat_too_slow",)
+    rig.presence(online=True, heartbeat_s=40)
     assert rig.post_document().faults == ()
+
+
+@pytest.mark.parametrize(
+    ("silent_after_s", "heartbeat_s", "is_fault"),
+    [(20, 5, False), (20, 6, True), (20, 30, True), (90, 40, False), (90, 41, True)],
+)
+def test_two_heartbeats_and_10_s_have_to_fit_into_the_window(
+    silent_after_s: int, heartbeat_s: int, is_fault: bool
+) -> None:
+    rig = Rig(settings=GatewaySettings(GATEWAY, silent_after_s=silent_after_s))
+    for retained in (False, True):  # after its restart the broker tells the gateway
+        rig.presence(online=True, heartbeat_s=heartbeat_s, retained=retained)
+        assert rig.post_document().faults == (("heartbeat_too_slow",) if is_fault else ())
+        rig.restart()
 
 
 def test_a_gateway_of_thrifty_posts_waits_for_two_of_their_heartbeats() -> None:
@@ -1391,8 +1417,9 @@ def test_a_gateway_of_thrifty_posts_waits_for_two_of_their_heartbeats() -> None:
     rig.settings = rig.settings.__class__("mlg", silent_after_s=180)
     rig.restart()
     rig.connect()
+    rig.presence(online=True, heartbeat_s=HEARTBEAT_S_MAX)
     for _ in range(3):
-        rig.heartbeat(pause_s=HEARTBEAT_S_MAX)
+        rig.heartbeat()
         rig.advance(2 * HEARTBEAT_S_MAX)  # one is lost
         assert rig.post_document().connection == "online"
     assert rig.post_document().faults == ()

@@ -144,6 +144,7 @@ EXAMPLES: dict[str, tuple[Message, ...]] = {
             connection=CONNECTION,
             at=AT,
             firmware="0.1.0",
+            heartbeat_s=30,
         ),
     ),
     "posts/health": (
