@@ -699,6 +699,8 @@ class Core:
         if held is None:
             alone = sum(map(_speaks, self._gateways.values())) <= 1
             return alone or attempt.command.post not in self._posts
+        if held.alarm.closed_here is not None:
+            return True  # by another answer, and no document has opened it again
         gateway = self._gateways.get(held.alarm.gateway)
         alive = gateway is not None and gateway.liveness == "online"
         if answer.gateway is None:

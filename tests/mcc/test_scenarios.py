@@ -197,6 +197,21 @@ def test_an_alarm_that_has_come_since_the_question_outweighs_an_answer_that_was_
     assert (desk.verdicts, desk.alarm().closed_here) == ({}, None)
 
 
+def test_once_an_alarm_is_closed_here_its_earlier_commands_end_with_the_same_answer() -> None:
+    """Seed 60006 of the simulator: they went on being sent for ever."""
+    desk = Desk(alarms=[record_of(document())]).up()
+    earlier, over = command(10, "acknowledge"), command(11, "resolve")
+    desk.type(earlier)
+    desk.hear(document(repeats=1))
+    desk.refuse(earlier, "unknown", gateway=GATEWAY)  # it may be late: the alarm was heard since
+    assert desk.verdicts == {}
+    desk.type(over)
+    desk.refuse(over, "unknown", gateway=GATEWAY)
+    assert desk.alarm().closed_here is not None
+    desk.refuse(earlier, "unknown", gateway=GATEWAY)
+    assert desk.verdicts[uid(10)].refused == "unknown"
+
+
 def test_what_was_answered_first_is_what_later_commands_say() -> None:
     desk = Desk(alarms=[record_of(document(state="acknowledged", repeats=2, answered_repeats=0))])
     desk.up()
