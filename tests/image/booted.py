@@ -1,9 +1,9 @@
 """The image that ships, booted: bundles, three presses as edges, an answer, a hang, a panic.
 
-Run by `make image-test` (root; after `make image`), beside `cut.py` and `updated.py`. The post is
-the image's own userspace under an emulated board; broker, gateway and command centre are real
-processes on this machine, under mutual TLS. KENTONGAN_IMAGE names another image,
-KENTONGAN_IDLE_S how long an idle post is watched.
+Run by `make image-test` (root; after `make image`), beside `cut.py`, `updated.py` and `raspi.py`,
+where a card without a bundle starts. The post is the image's own userspace under an emulated
+board; broker, gateway and command centre are real processes on this machine, under mutual TLS.
+KENTONGAN_IMAGE names another image, KENTONGAN_IDLE_S how long an idle post is watched.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from tests.image.office import Office
 from tests.image.story import (
     acknowledge,
     armed,
+    close_all,
+    is_promised,
     listening,
     nmea,
     press_three,
@@ -38,6 +40,12 @@ IDLE_S = int(os.environ.get("KENTONGAN_IDLE_S", "120"))
 # What may listen on a card, docs/image.md: SSH where the bundle names a key. No UDP port is open
 # but the one that a DHCP client answers on.
 DOCUMENTED = {"tcp 22"}
+# The same post with an outbox that does not wait for the card.
+CARELESS = (
+    "file=$(echo /opt/kentongan/lib/python3*/site-packages/device/outbox.py);"
+    " sed -i s/synchronous=FULL/synchronous=NORMAL/ $file; rm ${file%/*}/__pycache__/outbox.*;"
+    " systemctl restart kentongan-device; grep -c synchronous=NORMAL $file"
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +54,7 @@ def handed(office: Office) -> Path:
     return office.bundle(POST)
 
 
-def test_a_new_card_without_a_bundle_says_so_and_opens_no_port(machine: Machine) -> None:
-    machine.on()
-    machine.until_said("event=card_code .*code=no_bundle")
-    machine.until_said(r"device \((?!lo)\w+\): Activation: successful")
-    assert "event=listening" not in machine.console
-    assert answering_ports(machine, [22]) == []
-    machine.cut()
-    said = boot_partition(machine.image, ("mtype", "::/KENTONGAN.txt"))
-    assert "kode 1 / code 1 (no_bundle)" in said
-
-
-def test_a_bundle_that_cannot_be_this_posts_shows_its_code_on_the_lamp(
+def test_a_bundle_that_cannot_be_this_posts_shows_its_code_and_opens_no_port(
     handed: Path, machine: Machine
 ) -> None:
     """The wires are known from the bundle's settings; its network is wrong: seven flashes."""
@@ -71,7 +68,9 @@ def test_a_bundle_that_cannot_be_this_posts_shows_its_code_on_the_lamp(
     flashes = machine.until("a code on the lamp", lambda: counted_flashes(machine), 60)
     machine.note(f"lamp: {flashes} flashes of both colours between two pauses")
     assert flashes == CODES.index("network_wrong") + 1
+    machine.until_said(r"device \((?!lo)\w+\): Activation: successful")
     assert "event=listening" not in machine.console
+    assert answering_ports(machine, [22]) == []
     machine.cut()
     said = boot_partition(machine.image, ("mtype", "::/KENTONGAN.txt"))
     assert "(network_wrong)" in said
@@ -254,6 +253,33 @@ def test_a_hung_loop_is_restarted_and_a_panicked_kernel_is_reset(
     listening(machine, POST, since=panicked)
     armed(machine)
     press_three(machine)
+    machine.cut()
+
+
+def test_an_outbox_that_does_not_wait_for_the_card_loses_a_call(
+    office: Office, machine: Machine
+) -> None:
+    """The control: with `synchronous=NORMAL` the same cut loses what the lamp had promised."""
+    machine.on(seed=99)
+    listening(machine, POST)
+    close_all(office, machine)
+    since = len(machine.console)
+    done = machine.ssh(office.key, CARELESS)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1
+    listening(machine, POST, since=since)
+    armed(machine)
+    machine.link("off")
+    alarm_id = press_three(machine)
+    machine.until("promised", lambda: is_promised(machine, alarm_id), 30)
+    machine.cut()
+
+    machine.on(seed=100)
+    listening(machine, POST)
+    machine.until_said("event=link_up")
+    armed(machine)
+    assert alarm_id not in office.alarms()
+    machine.note(f"control: with synchronous=NORMAL the promised call {alarm_id} is lost")
     machine.cut()
 
 

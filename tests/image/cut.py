@@ -18,7 +18,7 @@ from tests.image.office import Office
 from tests.image.story import (
     acknowledge,
     armed,
-    is_armed,
+    close_all,
     is_promised,
     listening,
     press_three,
@@ -31,12 +31,6 @@ CUTS = int(os.environ.get("KENTONGAN_CUTS", "20"))
 DATA_AT_MIB = BOOT_AT_MIB + BOOT_MIB + ROOT_MIB
 # The story after listening, and a start that nobody has timed yet.
 STORY_S, START_S = 14.0, 25.0
-# The same post with an outbox that does not wait for the card.
-CARELESS = (
-    "file=$(echo /opt/kentongan/lib/python3*/site-packages/device/outbox.py);"
-    " sed -i s/synchronous=FULL/synchronous=NORMAL/ $file; rm ${file%/*}/__pycache__/outbox.*;"
-    " systemctl restart kentongan-device; grep -c synchronous=NORMAL $file"
-)
 
 
 class Calls:
@@ -100,20 +94,8 @@ def _all_is_there(office: Office, machine: Machine, calls: Calls) -> float:
     machine.until(
         "every promised call at the centre", lambda: calls.promised <= set(office.alarms())
     )
-    _close_all(office, machine)
+    close_all(office, machine)
     return took_s
-
-
-def _close_all(office: Office, machine: Machine) -> None:
-    """Close what the centre holds open, until the lamp says that nothing is held."""
-
-    def look() -> bool:
-        for alarm_id, state in office.alarms().items():
-            if state != "resolved":
-                office.does("resolve", alarm_id, "--outcome", "test")
-        return is_armed(machine)
-
-    machine.until("armed, and nothing is open", look)
 
 
 def _story_until_cut(office: Office, machine: Machine, calls: Calls, random: Random) -> str:
@@ -142,33 +124,6 @@ def _one_call(office: Office, machine: Machine, calls: Calls, *, is_alone: bool)
     acknowledge(office, machine, alarm_id)
     resolve(office, machine, alarm_id)
     armed(machine)
-
-
-def test_an_outbox_that_does_not_wait_for_the_card_loses_a_call(
-    office: Office, machine: Machine
-) -> None:
-    """The control: with `synchronous=NORMAL` the same cut loses what the lamp had promised."""
-    machine.on(seed=99)
-    listening(machine, POST)
-    _close_all(office, machine)
-    since = len(machine.console)
-    done = machine.ssh(office.key, CARELESS)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 1
-    listening(machine, POST, since=since)
-    armed(machine)
-    machine.link("off")
-    alarm_id = press_three(machine)
-    machine.until("promised", lambda: is_promised(machine, alarm_id), 30)
-    machine.cut()
-
-    machine.on(seed=100)
-    listening(machine, POST)
-    machine.until_said("event=link_up")
-    armed(machine)
-    assert alarm_id not in office.alarms()
-    machine.note(f"control: with synchronous=NORMAL the promised call {alarm_id} is lost")
-    machine.cut()
 
 
 def _file_systems_are_clean(machine: Machine) -> None:
