@@ -22,10 +22,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from benchmarks.centre import NotMeasured
 from benchmarks.ground import Ground
+from benchmarks.growth import CALL_STATES, steps
+from benchmarks.kept import an_alarm
 from demo.broker import free_port
 from gateway.identities import Authority, Identity, Issued
+from gateway.posts import Post
+from gateway.record import document, new_record
+from hardware.clock import Now, uptime_us
+from protocol.codec import encode
+from protocol.messages import Place
+from protocol.values import new_id, timestamp
 
 GATEWAY, POST = "bench-gateway", "mlg-lowokwaru-dinoyo-rw05"
 HEADERS_BYTES = 52  # IPv4 20, TCP 20 with 12 of timestamps
@@ -197,6 +207,8 @@ def _report(connecting: Cost, beat: Cost, ping: Cost) -> str:
         f" {beat.segments / HEARTBEATS:.1f} segments, {beat_bytes:.0f} on the wire",
         f"one ping of MQTT: {ping_bytes:.0f} on the wire",
         f"a connection until it is settled: {connecting.wire} on the wire",
+        "retained at the command centre's broker: {} for a post without faults, {} for a call that"
+        " is over".format(*_documents()),
         "",
         "| setting | heartbeat_s | keepalive_s | silent_after_s | MB a month | a day |",
         "|---|---|---|---|---|---|",
@@ -209,6 +221,18 @@ def _report(connecting: Cost, beat: Cost, ping: Cost) -> str:
             f" {month / 30 / MB:.1f} |"
         )
     return "\n".join(lines)
+
+
+def _documents() -> tuple[int, int]:
+    """Bytes of a registered post's document and of a call's, as the gateway writes them."""
+    now = Now(uptime_us(), time.time_ns() // 1_000_000, True)
+    place = Place(lat=-7.944, lon=112.611)
+    post = Post(POST, timestamp(now.wall_ms), "online", firmware="kentongan 1.0.0", place=place)
+    post.name, post.shown_last_seen = "RW 5 Dinoyo", timestamp(now.wall_ms)
+    alarm = msgspec.structs.replace(an_alarm(POST), presses_ms=(-1_400, -700))
+    *_, over = steps(new_record(alarm, now, None), CALL_STATES)
+    call = document(over, GATEWAY, new_id())
+    return len(encode(post.mcc_document(GATEWAY))), len(encode(call))
 
 
 def main() -> int:
