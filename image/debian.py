@@ -160,6 +160,12 @@ def firmware(root: Path, cache: Path, epoch: int, into: str = FIRMWARE) -> None:
         *("--target", site, *wanted),
     )
     shutil.rmtree(site / "bin", ignore_errors=True)
+    # Where the wheel lay on this machine is no part of a card.
+    for origin in site.glob("*.dist-info/direct_url.json"):
+        origin.unlink()
+        record = origin.with_name("RECORD")
+        lines = record.read_text().splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if "/direct_url.json," not in line))
     if (site / "share").exists():
         (site / "share").rename(venv / "share")
     # Neither rooms of a server nor installers: a post needs none of them.
