@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from device.first_boot import CODES
-from image.build import BOOT_AT_MIB, BOOT_MIB, MIB
+from image.build import BOOT_AT_MIB, BOOT_MIB, DATA_MIB, MIB, ROOT_MIB
 from process.bundle import pack, read_bundle
 from tests.image.machine import BUTTON, GREEN, RED, Machine, boot_partition
 from tests.image.office import Office
@@ -281,6 +281,24 @@ def test_an_outbox_that_does_not_wait_for_the_card_loses_a_call(
     assert alarm_id not in office.alarms()
     machine.note(f"control: with synchronous=NORMAL the promised call {alarm_id} is lost")
     machine.cut()
+
+
+def test_a_card_whose_data_partition_is_broken_stays_dark_and_says_so_on_the_boot_partition(
+    machine: Machine,
+) -> None:
+    """Beyond its own repair: of its file system only the name is left."""
+    with machine.image.open("r+b") as card:
+        card.seek((BOOT_AT_MIB + BOOT_MIB + ROOT_MIB) * MIB + 4096)
+        card.write(bytes(DATA_MIB * MIB - 4096))
+    machine.on()
+    machine.until_said("event=card_code .*code=card_failing")
+    time.sleep(20)  # longer than the longest pause of any pattern
+    assert "event=listening" not in machine.console
+    assert not [change for change in machine.changes if change[1] in (RED, GREEN) and change[2]]
+    machine.note("lamp: dark, which is out of order")
+    machine.cut()
+    said = boot_partition(machine.image, ("mtype", "::/KENTONGAN.txt"))
+    assert "kode 8 / code 8 (card_failing)" in said
 
 
 def test_no_key_password_or_token_lies_in_the_image(image: Path, machine: Machine) -> None:
