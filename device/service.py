@@ -339,7 +339,7 @@ class Service:
             case Pulse():
                 self._loopback.pulse()
             case Drop(_, reason):
-                self._link.drop(reason)
+                self._link.drop(reason, deaf=True)
             case Log():
                 write_line(effect)
 

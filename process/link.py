@@ -58,6 +58,8 @@ STALL_PAUSE_S = 0.01
 # At the second broker the first is knocked at so often, times 0.75 to 1.25; we go back when it
 # opens.
 RETURN_S = 600.0
+# Twice as seldom after each time that the first let us in and nobody heard us there, so often.
+RETURN_DOUBLINGS_MAX = 4
 KNOCK_TIMEOUT_S = 3.0
 MUTE_PAUSE_S = 0.1  # who may not speak asks so often whether he may again
 TURN_S = 1.0  # an idle link looks at its deadlines this often
@@ -200,6 +202,7 @@ class Link:
     `may_speak()` is asked last before each connection and each publish: while it says no, the link
     makes no connection and what is to be published waits, as it does for a broker that is slow.
     With a second broker attempts take turns, the first one's first; there is one session at a time.
+    After one that held the first is tried first again, unless the owner found it deaf.
     At the second, `may_leave()` is asked before we go back to the first.
     While `synchronised()` says no, a broker's certificate is checked for its chain and its name,
     but not for its dates, and a log line says so: a machine without a clock must get through.
@@ -235,6 +238,8 @@ class Link:
         self.may_leave = may_leave
         self._return_s = return_s
         self._at_second = False
+        self._deaf: str | None = None  # the connection that its owner found deaf
+        self._deaf_returns = 0  # times in a row that nobody heard us at the first
         self._knock_at_s: float | None = None  # when to see whether the first broker is back
         self.receive_max = receive_max
         self.counts = LinkCounts()
@@ -300,13 +305,16 @@ class Link:
             self.acknowledged.append(receipt)
             self._wake()
 
-    def drop(self, reason: str) -> None:
+    def drop(self, reason: str, *, deaf: bool = False) -> None:
         """Close this connection without a goodbye and make a new one; nothing when there is none.
 
-        The broker publishes the will, as for any connection that breaks.
+        The broker publishes the will, as for any connection that breaks. `deaf`: nobody hears us
+        through this broker, however well it holds us: it is the other one's turn.
         """
         connection = self._up
         if connection is not None:
+            if deaf:
+                self._deaf = connection
             self.drop_wanted = (connection, reason)
             self._wake()
 
@@ -385,7 +393,7 @@ class Link:
         session = _Session(self, new_id())
         self._knock_at_s = None
         if self._at_second:
-            self._knock_at_s = self.turned_s + self._return_s * random.uniform(0.75, 1.25)
+            self._knock_at_s = self.turned_s + self.return_s * random.uniform(0.75, 1.25)
         try:
             reason = session.run()
         except Exception as error:  # noqa: BLE001 - whatever it is, the post must get its link back
@@ -418,7 +426,13 @@ class Link:
             if self._kicked >= KICKED_MAX:
                 client_id = self.settings.client_id
                 reason = f"kicked off {self._kicked} times: does another device use {client_id}?"
+        is_deaf = session.connection == self._deaf
         held = session.up_at_s is not None and ended_s - session.up_at_s >= SETTLED_S
+        held = held and not is_deaf
+        if is_deaf and not self._at_second:
+            self._deaf_returns += 1
+        elif is_deaf or (held and not self._at_second):
+            self._deaf_returns = 0  # deaf at the second too: it was not the first one's fault
         # The other one's turn, unless this one has held us: then again the first before the second.
         self._at_second = self.settings.second is not None and not (held or self._at_second)
         is_in_doubt = self._kicked >= KICKED_MAX
@@ -431,11 +445,17 @@ class Link:
         second = self.settings.second
         return second if self._at_second and second is not None else self.settings.broker
 
+    @property
+    def return_s(self) -> float:
+        """How often the first broker is knocked at from the second, seconds."""
+        doublings = min(RETURN_DOUBLINGS_MAX, max(0, self._deaf_returns - 1))
+        return self._return_s * float(2**doublings)
+
     def look_back(self, now_s: float) -> None:
         """At the second broker: is it time to see whether the first is there again?"""
         if self._knock_at_s is None or now_s < self._knock_at_s or self._up is None:
             return
-        self._knock_at_s = now_s + self._return_s * random.uniform(0.75, 1.25)
+        self._knock_at_s = now_s + self.return_s * random.uniform(0.75, 1.25)
         knocking = threading.Thread(target=self._knock, args=(self._up,), daemon=True)
         knocking.start()
 
