@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -37,8 +37,9 @@ UPTIME_MARK, NUMBER_MARK = 987_654_321_987, 123_456_789
 class Span(msgspec.Struct, frozen=True, kw_only=True):
     """How many posts, how often they beat, and for how long they are watched.
 
-    `arriving_s`: the first heartbeats are spread over so long. `quiet`: so many posts stop when the
-    span begins, and the span goes on until the gateway has shown them silent, or `patience_s`.
+    `arriving_s`: the first heartbeats are spread over so long, and each post's next ones follow.
+    `quiet`: so many posts stop when the span begins, and the span goes on until the gateway has
+    shown them silent, or `patience_s`.
     """
 
     port: int
@@ -155,6 +156,20 @@ class _Crowd:
         self.heard_document_s = 0.0
         self.silent_s: dict[bytes, float] = {}
 
+    def arrive(self, seconds: float) -> None:
+        """All come, evenly over so long; who has come beats from then on."""
+        began_s = last_s = time.monotonic()
+        come, owed = 0, 0.0
+        while come < self._span.posts:
+            now_s = time.monotonic()
+            owed += (now_s - last_s) * come / self._span.interval_s
+            self._send(self._turns(int(owed), come), now_s)
+            owed, last_s = owed % 1, now_s
+            wanted = min(self._span.posts, int((now_s - began_s) / seconds * self._span.posts) + 1)
+            self._send(range(come, wanted), now_s)
+            come = wanted
+            self._hear(TICK_S)
+
     def beat(
         self,
         seconds: float,
@@ -168,20 +183,24 @@ class _Crowd:
         due = 0
         while (now_s := time.monotonic()) - began_s < seconds:
             wanted = int((now_s - began_s) * rate)
-            self._send(wanted - due, but, now_s)
+            turns = self._turns(wanted - due, self._span.posts)
+            self._send((post for post in turns if post >= but), now_s)
             due = wanted
             self._hear(TICK_S)
             if until():
                 return
 
-    def _send(self, count: int, but: int, now_s: float) -> None:
+    def _turns(self, count: int, posts: int) -> Iterator[int]:
+        """Whose turn it is, so many times, among the first so many."""
+        for _ in range(count):
+            post = self._turn % posts
+            self._turn = post + 1
+            yield post
+
+    def _send(self, posts: Iterable[int], now_s: float) -> None:
         batches: dict[int, list[bytes]] = {}
         uptime_ms = int(now_s * 1000)
-        for _ in range(count):
-            post = self._turn
-            self._turn = (post + 1) % self._span.posts
-            if post < but:
-                continue
+        for post in posts:
             self.sent += 1
             self.last_s[post] = now_s
             payload = self._beats[post] % (self.sent, uptime_ms)
@@ -240,7 +259,7 @@ def run(span: Span, connections: int) -> Found:
     crowd = _Crowd(span, connections)
     rate = span.posts / span.interval_s
     began_cpu_s = cpu_s(span.gateway)
-    crowd.beat(span.arriving_s, span.posts / span.arriving_s)
+    crowd.arrive(span.arriving_s)
 
     def drained() -> bool:
         quiet_s = time.monotonic() - crowd.heard_document_s

@@ -132,11 +132,6 @@ def part(setting: Setting) -> Outcome:
                 found=sum(one.false_silences for _, _, one, _ in found),
                 limit=0,
                 unit="posts",
-                why_not=(
-                    "one Python process has one core at most (*cores*, above): what it does not"
-                    " read in time the broker drops, and four heartbeats of a post in a row are a"
-                    " silence at the strict setting; posts on more gateways would change it"
-                ),
             ),
             *silences,
         ),
