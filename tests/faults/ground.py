@@ -356,7 +356,10 @@ def put_back(copy: Path, path: Path) -> None:
 def _bodies(database: Path) -> list[dict[str, Any]]:
     if not database.exists():
         return []
-    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)
+    try:
+        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)
+    except sqlite3.OperationalError:
+        return []  # it was set aside in between
     try:
         rows = connection.execute("SELECT body FROM alarms").fetchall()
     except sqlite3.DatabaseError:
