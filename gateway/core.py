@@ -1898,7 +1898,9 @@ class Gateway:
             failed = selftests.failure_of(run.record, run.report)
             is_post_s = failed == "unconfirmed"
         else:
-            is_deaf = "posts_link_down" in self._faults or "gateway_deaf" in post.faults
+            connection = self._outgoing[POSTS_LINK].connection
+            is_ours = connection is None or self._deaf_on not in (None, connection)
+            is_deaf = is_ours or "gateway_deaf" in post.faults
             failed = "gateway_deaf" if is_deaf else "missed"
             is_post_s = failed == "missed"
         is_ours = selftests.is_of_mcc(failed) and not self._is_up(MCC_LINK)
