@@ -480,11 +480,11 @@ class Gateway:
         self._faults: set[str] = {*faults, "posts_link_down"}
         self._lives = FaultLives()
         self._lives.see(self._faults_in_order(), now)
-        # A quiet link is tried before the first window ends.
         # The connection of the posts that was dropped for deafness, until something is heard.
         self._deaf_on: str | None = None
         self._ups: deque[int] = deque(maxlen=UNSTEADY_UPS)  # when the posts' link came up
         self._slept_us, self._slept_at_us = 0, now.uptime_us
+        # A quiet link is tried before the first window ends.
         self._quiet_us = min(QUIET_US, self._supervision.window_us * 4 // 10)
         self._deaf_us = min(DEAF_US, self._supervision.window_us * 7 // 10)
         self.counts: Counter[str] = Counter()
