@@ -34,7 +34,8 @@ import msgspec
 
 from process.core import LinkDown, LinkUp
 from process.findings import Finding, found
-from process.link import Link, LinkSettings, PublishRefused, Subscription, Will, tls_context
+from process.link import Link, LinkSettings, PublishRefused, Subscription, Will
+from process.session import tls_context
 from process.settings import Broker, SettingsError, TlsFiles, read_settings
 from process.status import FRESH_US, NAME, ServiceStatus, read_status
 from protocol.values import timestamp

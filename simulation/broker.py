@@ -14,7 +14,8 @@ from random import Random
 
 from process.core import Acknowledge, Heard, LinkDown, LinkUp, Publish
 from process.intake import Intake
-from process.link import IN_FLIGHT_MAX, OUTBOUND_MAX, Received
+from process.link import OUTBOUND_MAX, Received
+from process.session import IN_FLIGHT_MAX
 from protocol.codec import encode
 from protocol.messages import Message
 from protocol.topics import NEVER_RETAINED, Address, Topics

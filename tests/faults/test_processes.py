@@ -15,7 +15,7 @@ from tests.faults.machine import Machine
 
 THROWN = 3
 LINK_CALLBACKS = [
-    f"process.link:_Session.{name}"
+    f"process.session:Session.{name}"
     for name in ("_on_connect", "_on_subscribe", "_on_message", "_on_publish", "_on_disconnect")
 ]
 POST_CALLBACKS = [

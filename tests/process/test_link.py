@@ -12,14 +12,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from process import link as link_module
 from process.core import LinkDown, LinkUp
 from process.events import EventQueue
 from process.link import (
-    IN_FLIGHT_MAX,
     PAUSE_MAX_S,
-    PAYLOAD_BYTES_MAX,
-    READ_BYTES_MAX,
     Link,
     LinkSettings,
     PublishRefused,
@@ -28,6 +24,7 @@ from process.link import (
     TlsFiles,
     Will,
 )
+from process.session import IN_FLIGHT_MAX, PAYLOAD_BYTES_MAX, READ_BYTES_MAX
 from process.settings import parse_mqtt_url
 from tests.broker import Mosquitto, Wire, free_port
 from tests.process.scripted_broker import ScriptedBroker
@@ -231,7 +228,7 @@ class _Outcomes:
             def close(self) -> None:
                 pass
 
-        monkeypatch.setattr(link_module, "_Session", Session)
+        monkeypatch.setattr("process.session.Session", Session)
         monkeypatch.setattr("process.link.random.uniform", lambda low, high: high)
         settings = LinkSettings(parse_mqtt_url("mqtt://127.0.0.1"), "card", 20)
         self.link = Link(
