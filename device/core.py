@@ -111,8 +111,7 @@ DEAF_FAULTS = ("button_stuck", "button_wire_cut", "button_wire_short", "button_c
 # --- events that only a post knows ---------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(msgspec.Struct, frozen=True):
     """A pin changed: which one, when (us of uptime), and whether the contact is closed now."""
 
     pin: PinName
@@ -120,37 +119,32 @@ class Edge:
     closed: bool
 
 
-@dataclass(frozen=True)
-class Located:
+class Located(msgspec.Struct, frozen=True):
     """The GPS receiver has a fix."""
 
     fix: Fix
 
 
-@dataclass(frozen=True)
-class LocationLost:
+class LocationLost(msgspec.Struct, frozen=True):
     """The GPS receiver has none, and why."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class Committed:
+class Committed(msgspec.Struct, frozen=True):
     """The outbox has this write on disk, with fsync."""
 
     write: int
 
 
-@dataclass(frozen=True)
-class CommitFailed:
+class CommitFailed(msgspec.Struct, frozen=True):
     """The outbox could not make this write; nothing of it is on disk."""
 
     write: int
     why: str
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """What the outbox held, oldest first; at the start, or later when the disk answers late.
 
     `fault`: what was wrong with it. `unread`: it takes no write, and may hold more than this.
@@ -161,23 +155,20 @@ class Loaded:
     unread: bool = False
 
 
-@dataclass(frozen=True)
-class Sounded:
+class Sounded(msgspec.Struct, frozen=True):
     """The buzzer has finished for this alarm."""
 
     alarm_id: str
 
 
-@dataclass(frozen=True)
-class FaultSeen:
+class FaultSeen(msgspec.Struct, frozen=True):
     """An edge has found, or no longer finds, a fault of its own."""
 
     fault: str
     present: bool
 
 
-@dataclass(frozen=True)
-class Restarts:
+class Restarts(msgspec.Struct, frozen=True):
     """So often the process has started, this time included, without one run that lasted."""
 
     starts: int
@@ -186,8 +177,7 @@ class Restarts:
 # --- effects that only a post has ----------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class RingEvent:
+class RingEvent(msgspec.Struct, frozen=True):
     """One of the last 500 events of the post."""
 
     at: str
@@ -196,8 +186,7 @@ class RingEvent:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True):
     """Write to the outbox in one transaction. One is under way at a time."""
 
     write: int
@@ -206,35 +195,30 @@ class Commit:
     ring: tuple[RingEvent, ...]
 
 
-@dataclass(frozen=True)
-class Click:
+class Click(msgspec.Struct, frozen=True):
     """Answer a press: click and flash."""
 
 
-@dataclass(frozen=True)
-class ShowLamp:
+class ShowLamp(msgspec.Struct, frozen=True):
     """Let the lamp say this until told otherwise."""
 
     meaning: Meaning
 
 
-@dataclass(frozen=True)
-class Sound:
+class Sound(msgspec.Struct, frozen=True):
     """Sound the buzzer for an acknowledgement; `Sounded` when it is over."""
 
     alarm_id: str
 
 
-@dataclass(frozen=True)
-class Pulse:
+class Pulse(msgspec.Struct, frozen=True):
     """Let the loop-back close the button's line for some 5 ms."""
 
 
 Effect = Commit | Click | ShowLamp | Sound | Pulse | Publish | Drop | Log
 
 
-@dataclass(frozen=True)
-class PostSettings:
+class PostSettings(msgspec.Struct, frozen=True):
     """What the core needs of the settings."""
 
     post_id: str

@@ -22,6 +22,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 # Switch bounce is 0.1 to 10 ms when new (Ganssle, "A Guide to Debouncing": 6.2 ms on average).
 GLITCH_US = 100
 BOUNCE_US = 10_000
@@ -38,8 +40,7 @@ PAUSE_US = 2_000_000
 Signal = Literal["pressed", "worn", "held", "released"]
 
 
-@dataclass(frozen=True)
-class ContactSignal:
+class ContactSignal(msgspec.Struct, frozen=True):
     """What a contact has done, and the uptime (us) of the closing that began it."""
 
     what: Signal

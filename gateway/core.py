@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
@@ -1377,7 +1377,7 @@ class Gateway:
         if not known:
             self._parked_count += 1
             until_us = self._now.uptime_us + PARKED_US
-            parked.commands[command.command_id] = replace(heard, receipt=None)
+            parked.commands[command.command_id] = msgspec.structs.replace(heard, receipt=None)
             self._deadlines.set(("parked", command.alarm_id, command.command_id), until_us)
         if not parked.answered and not parked.asked:
             parked.asked = True
@@ -1694,7 +1694,7 @@ class Gateway:
             told.add(health.sounded.alarm_id)
         for alarm_id in sorted(told):
             track = self._tracks[alarm_id]
-            self._apply(track, replace(heard, receipt=None), self._now)
+            self._apply(track, msgspec.structs.replace(heard, receipt=None), self._now)
         if health.selftest is not None:
             self._selftest_reported(post, health.selftest)
 

@@ -10,8 +10,9 @@ import contextlib
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 VCGENCMD_S = 5.0
 SYS = Path("/sys")
@@ -22,8 +23,7 @@ THROTTLED_BITS = 0b1110  # frequency capped, throttled, soft temperature limit
 SINCE_BOOT_SHIFT = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
+class Readings(msgspec.Struct, frozen=True):
     """One look; None where this board does not say.
 
     `throttled` are the bits of `vcgencmd get_throttled`; where a board only says that its voltage

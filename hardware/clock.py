@@ -9,9 +9,10 @@ import ctypes
 import os
 import time
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 SYNCHRONISED_CACHE_US = 10_000_000
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
@@ -28,8 +29,7 @@ _TIME_ERROR = 5  # adjtimex(2): "the system clock is not synchronized to a relia
 _STA_UNSYNC = 0x0040
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(msgspec.Struct, frozen=True):
     """One instant, as the cores get it.
 
     `uptime_us` is CLOCK_BOOTTIME in microseconds: it counts suspended time and is never stepped.

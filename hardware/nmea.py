@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 # NMEA 0183 allows 82 characters; u-blox and others send more.
 SENTENCE_CHARACTERS_MAX = 120
@@ -38,8 +39,7 @@ _PRINTABLE = frozenset(range(0x20, 0x7F))
 _DOLLAR, _CR, _LF = b"$\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(msgspec.Struct, frozen=True):
     """Where the receiver is. Degrees WGS 84; `uptime_us` is when it was received.
 
     `hdop`, `accuracy_m` (HDOP x 5 m) and `satellites` are None where the receiver did not say.
@@ -53,16 +53,14 @@ class Fix:
     uptime_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class GpsState:
+class GpsState(msgspec.Struct, frozen=True):
     """The receiver answers; `fixed` says whether it knows where it is. Sent on changes only."""
 
     fixed: bool
     uptime_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class GpsLost:
+class GpsLost(msgspec.Struct, frozen=True):
     """Nothing comes from the receiver any more, and why. Sent once for each loss."""
 
     reason: str
@@ -120,8 +118,7 @@ class Framer:
             self.wrong_checksum += 1
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """What one GGA or RMC says, before anything is computed from it.
 
     `fixed` None: it does not say. `canonical` is the sentence reduced to the fields that are used,
@@ -188,8 +185,7 @@ def _sentence(name: str, fields: list[str]) -> str:
     return f"${body}*{checksum(body)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True):
     """What the parser made of a claim with a place."""
 
     lat: float

@@ -8,33 +8,30 @@ sockets, disks and timers into events and carry the effects out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from protocol.messages import Message
 from protocol.topics import Address
 
 
-@dataclass(frozen=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """Nothing waits, and time has reached what `wake_at_us` asked for (or later, or earlier)."""
 
 
-@dataclass(frozen=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """The process is asked to end (SIGTERM)."""
 
 
-@dataclass(frozen=True)
-class LinkUp:
+class LinkUp(msgspec.Struct, frozen=True):
     """A link is connected and every subscription is granted."""
 
     link: str
     connection: str
 
 
-@dataclass(frozen=True)
-class LinkDown:
+class LinkDown(msgspec.Struct, frozen=True):
     """A connection is gone, or an attempt at one has failed, and why.
 
     `is_in_doubt`: it looks as if another device used our identity (a cloned card).
@@ -46,8 +43,7 @@ class LinkDown:
     is_in_doubt: bool = False
 
 
-@dataclass(frozen=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True):
     """A valid message of the contract arrived on a link.
 
     `receipt` is to be given back in an `Acknowledge` once its content is committed; None where
@@ -62,8 +58,7 @@ class Heard:
     receipt: object | None = None
 
 
-@dataclass(frozen=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True):
     """Send a message on a link, QoS 1; None as message clears a retained topic."""
 
     link: str
@@ -73,26 +68,23 @@ class Publish:
     expiry_s: int | None = None
 
 
-@dataclass(frozen=True)
-class Acknowledge:
+class Acknowledge(msgspec.Struct, frozen=True):
     """Tell the broker that these messages need not come again."""
 
     link: str
     receipts: Sequence[object]
 
 
-@dataclass(frozen=True)
-class Drop:
+class Drop(msgspec.Struct, frozen=True):
     """Close a link's connection and open a new one."""
 
     link: str
     reason: str
 
 
-@dataclass(frozen=True)
-class Log:
+class Log(msgspec.Struct, frozen=True):
     """One line for the log: an event with fields."""
 
     event: str
     level: Literal["info", "warning", "error"] = "info"
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = msgspec.field(default_factory=dict)

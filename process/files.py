@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 
 SECRET_MODE = 0o600
@@ -22,7 +21,7 @@ def replace_file(path: Path, content: bytes, mode: int = SECRET_MODE) -> None:
     Raises:
         OSError: it could not be written; what was there is still there.
     """
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    new = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:

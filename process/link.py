@@ -26,6 +26,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from process.core import LinkDown
 from process.log import log
 from process.settings import Broker
@@ -57,8 +59,7 @@ OUTBOUND_MAX = 1_000
 RECEIVE_MAX = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(msgspec.Struct, frozen=True):
     """A topic filter, always QoS 1.
 
     `live_only` is for topics that are never retained: no replay, and the flag of the publisher is
@@ -70,8 +71,7 @@ class Subscription:
     no_local: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LinkSettings:
+class LinkSettings(msgspec.Struct, frozen=True):
     """Where to and as whom; `keepalive_s` is the MQTT keepalive.
 
     `second`: a broker to go to while the first does not let us in, or does not hold us.
@@ -84,8 +84,7 @@ class LinkSettings:
     second: Broker | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Will:
+class Will(msgspec.Struct, frozen=True):
     """What the broker says for us when the connection breaks, or what we say on leaving."""
 
     topic: str
@@ -93,16 +92,14 @@ class Will:
     retain: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """Names one received QoS 1 message of one connection, for `Link.acknowledge`."""
 
     connection: str
     packet_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """A message came in. `receipt` is None for QoS 0."""
 
     link: str
@@ -113,8 +110,7 @@ class Received:
     receipt: Receipt | None
 
 
-@dataclass(frozen=True, slots=True)
-class PublishRefused:
+class PublishRefused(msgspec.Struct, frozen=True):
     """The broker threw one of our messages away (not authorised, quota)."""
 
     link: str
@@ -148,8 +144,7 @@ class LinkCounts:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     topic: str
     payload: bytes
     retain: bool

@@ -144,8 +144,7 @@ class Broker:
         return f"{'mqtts' if self.tls else 'mqtt'}://{user}{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(msgspec.Struct, frozen=True):
     """Paths of the trusted authority and of our own certificate and key, PEM.
 
     Without `ca` the system's authorities count. Without `key` it is in the certificate's file.

@@ -8,8 +8,9 @@ many districts report to one broker, each has the command centre's topics below 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal, get_args
+
+import msgspec
 
 from protocol.values import NAME_PATTERN, UUID_PATTERN
 
@@ -42,8 +43,7 @@ NEVER_RETAINED: frozenset[tuple[str, str]] = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """A parsed topic: whose it is and what it carries.
 
     `side` is `posts` or `mcc`; `what` the topic's word; `name` the post, console, gateway

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -80,7 +79,12 @@ def do_not_resubscribe(stack: contextlib.ExitStack) -> None:
 def take_retained_presses(stack: contextlib.ExitStack) -> None:
     """Believe what a broker has kept of a topic that is never retained."""
     original = Intake.read
-    _patch(stack, Intake, "read", lambda self, got: original(self, replace(got, retained=False)))
+    _patch(
+        stack,
+        Intake,
+        "read",
+        lambda self, got: original(self, msgspec.structs.replace(got, retained=False)),
+    )
 
 
 # --- the post ----------------------------------------------------------------------------------
@@ -268,7 +272,7 @@ def acknowledge_before_commit(stack: contextlib.ExitStack) -> None:
 
     def offered(self: Gateway, heard: Any) -> None:
         self._acknowledge(heard)
-        original(self, replace(heard, receipt=None))
+        original(self, msgspec.structs.replace(heard, receipt=None))
 
     _patch(stack, Gateway, "_offered", offered)
 
