@@ -68,6 +68,7 @@ _MASKED = (
     *("getty@.service", "serial-getty@.service", "autovt@.service", "console-getty.service"),
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer"),
     *("e2scrub_all.timer", "e2scrub_reap.service", "NetworkManager-wait-online.service"),
+    "NetworkManager-dispatcher.service",
     *("systemd-rfkill.service", "systemd-rfkill.socket", "systemd-firstboot.service"),
     *("systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount", "systemd-fsckd.socket"),
     *("systemd-update-utmp.service", "systemd-update-utmp-runlevel.service"),

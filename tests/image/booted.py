@@ -109,7 +109,7 @@ def test_with_its_bundle_it_becomes_the_post_and_three_presses_reach_the_centre_
     machine.note("the receiver on the serial port has a fix, says the post")
 
     alarm_id = press_three(machine)
-    machine.until("calling", lambda: machine.levels.get(RED) == 1, 30)
+    machine.until("calling", lambda: machine.levels.get(RED) == 1, 60)
     machine.note(f"lamp: calling (red flashes on line {RED})")
     machine.until("delivered", lambda: office.alarms().get(alarm_id) == "delivered", 60)
     acknowledge(office, machine, alarm_id)
@@ -272,7 +272,7 @@ def test_an_outbox_that_does_not_wait_for_the_card_loses_a_call(
     armed(machine)
     machine.link("off")
     alarm_id = press_three(machine)
-    machine.until("promised", lambda: is_promised(machine, alarm_id), 30)
+    machine.until("promised", lambda: is_promised(machine, alarm_id), 60)
     machine.cut()
 
     machine.on(seed=100)

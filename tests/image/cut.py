@@ -1,7 +1,7 @@
 """The power is cut at random instants of the story: each time it boots, listens, and lost nothing.
 
 What was not flushed dies with the power (`nbd.py`). KENTONGAN_CUTS: how many starts after a cut
-are looked at; some starts are cut themselves.
+are looked at; some starts are cut themselves. Another number has other instants.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tests.image.story import (
 
 POST = "mlg-klojen-rw07"
 CUTS = int(os.environ.get("KENTONGAN_CUTS", "20"))
+LOG = f"cut-{CUTS}"
 DATA_AT_MIB = BOOT_AT_MIB + BOOT_MIB + ROOT_MIB
 # The story after listening, and a start that nobody has timed yet.
 STORY_S, START_S = 14.0, 25.0
@@ -49,14 +50,14 @@ class Calls:
 def test_after_any_power_cut_it_listens_and_no_raised_call_is_lost(
     office: Office, machine: Machine
 ) -> None:
-    random = Random(8)
+    random = Random(CUTS)
     boot_partition(machine.image, ("mcopy", office.bundle(POST), "::/"))
     root_before = root_digest(machine.image)
     calls = Calls()
     cuts, looked_at, start_s, while_starting = 0, 0, START_S, False
     while True:
         # The first start, with the bundle, is cut; never two in a row.
-        while_starting = not while_starting and (cuts == 0 or random.random() < 0.3)
+        while_starting = not while_starting and (cuts == 0 or random.random() < 0.25)
         machine.on(seed=cuts)
         if while_starting:
             after_s = random.uniform(1, start_s)
@@ -117,7 +118,7 @@ def _story_until_cut(office: Office, machine: Machine, calls: Calls, random: Ran
 def _one_call(office: Office, machine: Machine, calls: Calls, *, is_alone: bool) -> None:
     alarm_id = press_three(machine)
     calls.raised.append(alarm_id)
-    machine.until("calling", lambda: machine.levels.get(RED) == 1, 30)
+    machine.until("calling", lambda: machine.levels.get(RED) == 1, 60)
     if is_alone:
         machine.until("the power goes", lambda: None, 2 * STORY_S)
     machine.until("received", lambda: alarm_id in office.alarms(), 60)

@@ -114,7 +114,7 @@ def test_an_update_stays_only_when_it_is_signed_whole_and_proves_itself(
     # A call that is open stays open through an update; then another one can be raised.
     armed(machine)
     alarm_id = press_three(machine)
-    machine.until("calling", lambda: machine.levels.get(RED) == 1, 30)
+    machine.until("calling", lambda: machine.levels.get(RED) == 1, 60)
     machine.until("delivered", lambda: office.alarms().get(alarm_id) == "delivered", 60)
     since = len(machine.console)
     code, said = update("good")
