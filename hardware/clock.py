@@ -5,10 +5,12 @@ Nothing here ever waits, and no deadline is ever computed from wall time: it can
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +27,8 @@ OFFSET_BRACKET_US = 1_000
 EDGE_AGE_MAX_US = 60_000_000
 EDGE_AHEAD_MAX_US = 1_000_000
 
+# linux/prctl.h
+_PR_SET_TIMERSLACK, _PR_GET_TIMERSLACK = 29, 30
 _TIME_ERROR = 5  # adjtimex(2): "the system clock is not synchronized to a reliable server"
 _STA_UNSYNC = 0x0040
 
@@ -77,6 +81,27 @@ def kernel_says_synchronised() -> bool | None:
     if state < 0:
         return None
     return state != _TIME_ERROR and not timex.status & _STA_UNSYNC
+
+
+@contextlib.contextmanager
+def timer_slack(us: int) -> Iterator[None]:
+    """A thread that is begun meanwhile may be woken by its timers up to `us` microseconds late.
+
+    What it waits for otherwise wakes it as soon as ever: see prctl(2), PR_SET_TIMERSLACK. Nothing
+    happens where there is no such call.
+    """
+    try:
+        prctl = ctypes.CDLL(None).prctl
+        before_ns = prctl(_PR_GET_TIMERSLACK)
+    except (OSError, AttributeError):
+        before_ns = -1
+    if before_ns >= 0:
+        prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(us * 1000))
+    try:
+        yield
+    finally:
+        if before_ns >= 0:
+            prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(before_ns))
 
 
 def uptime_us() -> int:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from gpiozero.exc import GPIOZeroError
 from gpiozero.pins.mock import MockFactory, MockPin
 
-from hardware.clock import EdgeTimes
+from hardware.clock import EdgeTimes, timer_slack
 
 Kind = Literal["lgpio", "rpigpio", "mock"]
 # On a Pi 5 the header's chip number moved between kernels; its label always begins like this.
@@ -30,6 +30,10 @@ CHIP_LABEL_PREFIX = "pinctrl-"
 # The mock's board: a Pi 3 B, the header every later Pi shares.
 MOCK_REVISION = "a02082"
 MOCK_PULSE_S = 0.005
+# lgpio's own thread polls with a time-out of 0.5 ms, some 2,000 times a second for nothing. Of
+# edges on two lines at once it hands over the later one only after the next time-out, so this much
+# is added to how late an edge may come: with it `device.presses.LATE_US` still has twice the room.
+POLL_SLACK_US = 4_000
 
 
 class PinsUnavailable(Exception):
@@ -195,11 +199,12 @@ def _open_lgpio(chip: int | None) -> Pins:
     with _lgpio_work_directory():
         lgpio = _import("lgpio")
     alive = notify_thread_of(lgpio)
-    number = find_chip(lgpio) if chip is None else chip
-    try:
-        factory = importlib.import_module("gpiozero.pins.lgpio").LGPIOFactory(chip=number)
-    except (GPIOZeroError, lgpio.error) as error:
-        raise PinsUnavailable(_cannot_open([number], str(error))) from error
+    with timer_slack(POLL_SLACK_US):  # the first chip that is opened begins lgpio's threads
+        number = find_chip(lgpio) if chip is None else chip
+        try:
+            factory = importlib.import_module("gpiozero.pins.lgpio").LGPIOFactory(chip=number)
+        except (GPIOZeroError, lgpio.error) as error:
+            raise PinsUnavailable(_cannot_open([number], str(error))) from error
     return Pins(factory, alive)
 
 

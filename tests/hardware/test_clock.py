@@ -1,6 +1,8 @@
 """The machine's time facts: honest, cached, overridable, and stable to the microsecond."""
 
+import ctypes
 import itertools
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hardware import clock
-from hardware.clock import EdgeTimes, SystemClock
+from hardware.clock import EdgeTimes, SystemClock, timer_slack
 
 
 def _at(monkeypatch: pytest.MonkeyPatch, uptime_us: int) -> None:
@@ -110,3 +112,18 @@ def test_after_a_suspend_edges_are_stamped_on_the_longer_uptime(
     monkeypatch.setattr(clock, "_measure_offset", lambda: (3_600_000_000, 1))
     monkeypatch.setattr(clock, "uptime_us", lambda: really() + 3_600_000_000)
     assert times.uptime_us(time.monotonic()) - before_us > 3_599_000_000
+
+
+def slack_ns() -> int:
+    return int(ctypes.CDLL(None).prctl(30))  # PR_GET_TIMERSLACK, of the thread that asks
+
+
+def test_a_thread_begun_meanwhile_is_woken_late_and_its_maker_is_not() -> None:
+    before_ns = slack_ns()
+    seen: list[int] = []
+    with timer_slack(4_000):
+        begun = threading.Thread(target=lambda: seen.append(slack_ns()))
+        begun.start()
+        begun.join()
+    assert seen == [4_000_000]
+    assert slack_ns() == before_ns < 1_000_000
