@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -133,6 +132,8 @@ class CertificateKeeper:
         return openssl_output("req", "-new", "-key", str(self._new_key), *subject)
 
     def _install(self, answer: Certificate) -> float:
+        import ssl  # not at the start: a post hears presses before it has loaded it
+
         try:
             der = base64.b64decode(answer.certificate, validate=True)
         except binascii.Error:

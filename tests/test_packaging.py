@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
@@ -36,6 +38,19 @@ def test_the_firmware_brings_no_django_no_sqlalchemy_no_pydantic_and_no_broker()
     brought = closure("kentongan", "device")
     assert {"paho-mqtt", "gpiozero", "pyserial", "msgspec"} <= brought
     assert brought.isdisjoint({"django", "sqlalchemy", "pydantic", "iotcore", "amqtt", "pytest"})
+
+
+def test_a_post_hears_presses_before_it_has_loaded_what_calls_need_to_leave() -> None:
+    """On a slow board that takes as long as all the rest of its start."""
+    script = "import sys, device.service; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        (sys.executable, "-c", script), capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert {"gpiozero", "sqlite3", "msgspec"} <= loaded
+    assert loaded.isdisjoint(
+        {"paho", "ssl", "tenacity", "serial", "adafruit_gps", "http", "asyncio"}
+    )
 
 
 def test_every_installed_requirement_is_pinned() -> None:
