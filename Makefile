@@ -121,14 +121,12 @@ SUITE ?= bookworm
 image: image-packages $(VENV)/dev.stamp ## write build/image/kentongan-bookworm.img, the card of a post (root)
 	$(BIN)/python -m image build --suite $(SUITE) $(if $(UPDATE_KEY),--update-key $(UPDATE_KEY)) $(if $(PI_OS),--pi-os $(PI_OS))
 
-# Two boards at a time, each with a share of the 20 cuts; what each saw, with its times, stays in
-# build/image/*.log, too.
+# Two boards at a time; what each saw, with its times, stays in build/image/*.log, too.
 IMAGE_TEST := KENTONGAN_IMAGE=build/image/kentongan-$(SUITE).img $(BIN)/pytest -n 0 -q -s
 image-test: image-packages $(VENV)/dev.stamp ## boot that image, press, answer, cut its power, update it (root)
 	rm -f build/image/$(SUITE)-*.log
-	KENTONGAN_CUTS=13 $(IMAGE_TEST) tests/image/cut.py & \
-	$(IMAGE_TEST) tests/image/booted.py tests/image/updated.py tests/image/raspi.py && \
-	KENTONGAN_CUTS=7 $(IMAGE_TEST) tests/image/cut.py; ended=$$?; wait $$! && exit $$ended
+	$(IMAGE_TEST) tests/image/cut.py & \
+	$(IMAGE_TEST) tests/image/booted.py tests/image/updated.py tests/image/raspi.py; ended=$$?; wait $$! && exit $$ended
 
 image-pi-os-test: image-packages $(VENV)/dev.stamp ## the same over a stand-in of Raspberry Pi OS: built, booted, pressed (root): 15 minutes
 	$(BIN)/pytest -n 0 -s tests/image/from_pi_os.py

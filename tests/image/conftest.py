@@ -49,7 +49,7 @@ def machine(
     work = tmp_path_factory.mktemp("board")
     card = copy_image(image, work / "card.img")
     kernel, initrd = image.with_name(f"{SUITE}.vmlinuz"), image.with_name(f"{SUITE}.initrd")
-    name = getattr(request.module, "LOG", request.module.__name__.rpartition(".")[2])
+    name = request.module.__name__.rpartition(".")[2]
     log = image.with_name(f"{SUITE}-{name}.log")
     log.unlink(missing_ok=True)
     machine = Machine(work, card, kernel, initrd, free_port(), log)

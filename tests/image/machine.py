@@ -62,8 +62,11 @@ class Wire:
         self._socket.sendall(text.encode() + b"\n")
 
     def line(self) -> str:
-        """The next line in; empty at the end."""
-        return self._file.readline().decode(errors="replace").strip()
+        """The next line in; empty at the end, which a killed emulator may make a reset."""
+        try:
+            return self._file.readline().decode(errors="replace").strip()
+        except ConnectionResetError:
+            return ""
 
     def close(self) -> None:
         """Hang up."""
