@@ -41,7 +41,7 @@ def test_the_firmware_brings_no_django_no_sqlalchemy_no_pydantic_and_no_broker()
 
 
 def test_a_post_hears_presses_before_it_has_loaded_what_calls_need_to_leave() -> None:
-    """On a slow board that takes as long as all the rest of its start."""
+    """Loading them comes after listening, on the link's thread."""
     script = "import sys, device.service; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run(
         (sys.executable, "-c", script), capture_output=True, text=True, check=True
