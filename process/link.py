@@ -325,6 +325,20 @@ class Link:
             self._wake_in.send(b"\0")
 
     def _run(self) -> None:
+        while not self.stopping:
+            try:
+                self._keep_up()
+            except Exception as error:  # noqa: BLE001 - a part that cannot be loaded, most likely
+                # The owner goes on without us: a post that listens and says that it is not
+                # connected is worth more than one that is restarted for ever.
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                where = f"{frame.name}:{frame.lineno}"
+                log("link_broke", level="error", link=self.name, why=error, where=where)
+                self.turned_s = time.monotonic()
+                self._stopping.wait(self._pause_max_s)
+
+    def _keep_up(self) -> None:
+        """One connection after the other, until `stop`."""
         # Here, on this thread: a post hears presses before it has loaded what calls need to leave.
         from tenacity import (
             RetryError,

@@ -1,6 +1,7 @@
 """Opening pins: what is missing is named, one pin has one user, a dead notify thread is seen."""
 
 import contextlib
+import ctypes
 import os
 import sys
 import threading
@@ -12,7 +13,14 @@ from typing import Any
 import pytest
 from gpiozero.pins.mock import MockFactory
 
-from hardware.pins import MockPins, PinsUnavailable, find_chip, notify_thread_of, open_pins
+from hardware.pins import (
+    POLL_SLACK_US,
+    MockPins,
+    PinsUnavailable,
+    find_chip,
+    notify_thread_of,
+    open_pins,
+)
 
 
 class LgpioError(Exception):
@@ -28,12 +36,14 @@ class FakeLgpio(types.ModuleType):
         super().__init__("lgpio")
         self.labels = labels
         self.open: set[int] = set()
+        self.slack_ns: set[int] = set()
         self._notify_thread = threading.Thread(target=threading.Event().wait, daemon=True)
 
     def gpiochip_open(self, number: int) -> int:
         if self.labels.get(number) is None:
             raise LgpioError("can not open gpiochip")
         self.open.add(number)
+        self.slack_ns.add(ctypes.CDLL(None).prctl(30))  # PR_GET_TIMERSLACK: begun threads have it
         return number
 
     def gpio_get_chip_info(self, handle: int) -> list[object]:
@@ -144,6 +154,15 @@ def lgpio_on_a_pi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[F
     monkeypatch.setitem(sys.modules, "gpiozero.pins.lgpio", backend)
     monkeypatch.setenv("LG_WD", str(tmp_path))
     return lgpio
+
+
+@pytest.mark.parametrize("chip", [None, 0])
+def test_the_threads_that_poll_for_ever_may_be_woken_late(
+    lgpio_on_a_pi: FakeLgpio, monkeypatch: pytest.MonkeyPatch, chip: int | None
+) -> None:
+    monkeypatch.setattr("hardware.pins.find_chip", lambda lgpio: lgpio.gpiochip_open(0))
+    open_pins("lgpio", chip)
+    assert lgpio_on_a_pi.slack_ns == {POLL_SLACK_US * 1000}
 
 
 def test_a_chip_by_setting_is_opened_without_a_search(lgpio_on_a_pi: FakeLgpio) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -505,6 +506,20 @@ def test_an_exception_of_the_owner_costs_one_connection_and_no_more(
         assert owner.next(Received).payload == b"y"
         assert bombs == []
     assert capsys.readouterr().err.count("level=error event=link_broke link=posts") == 3
+
+
+def test_a_part_that_cannot_be_loaded_is_told_and_tried_again(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "process.session", None)
+    with Owner(broker.url, EVERYTHING) as owner:
+        until_s = time.monotonic() + WAIT_S
+        while "link_broke" not in capsys.readouterr().err:
+            assert owner.link.alive()
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
+        monkeypatch.undo()
+        assert owner.next(LinkUp)
 
 
 def test_an_exception_while_making_the_will_heals(broker: Mosquitto) -> None:
