@@ -46,6 +46,12 @@ CARELESS = (
     " sed -i s/synchronous=FULL/synchronous=NORMAL/ $file; rm ${file%/*}/__pycache__/outbox.*;"
     " systemctl restart kentongan-device; grep -c synchronous=NORMAL $file"
 )
+# Hundredths of a second since the boot, times its threads have waited, and hundredths it has run.
+WORKED = (
+    "id=$(systemctl show -P MainPID kentongan-device); tr -d . < /proc/uptime | cut -d' ' -f1;"
+    " cat /proc/$id/task/*/status | awk '/^voluntary/ {all += $2} END {print all}';"
+    " awk '{print $14 + $15}' /proc/$id/stat"
+)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +128,7 @@ def test_with_its_bundle_it_becomes_the_post_and_three_presses_reach_the_centre_
     armed(machine)
 
     _looks_as_it_should_inside(office, machine)
-    _writes_little_while_idle(machine)
+    _works_and_writes_little_while_idle(office, machine)
     outside = answering_ports(machine, [*range(1, 1025), 1883, 4433, 5353, 5355, 8080, 8883])
     machine.note(f"from outside, of 1,030 TCP ports: {outside} answer")
     assert {f"tcp {port}" for port in outside} == DOCUMENTED
@@ -172,17 +178,26 @@ def _looks_as_it_should_inside(office: Office, machine: Machine) -> None:
     )
 
 
-def _writes_little_while_idle(machine: Machine) -> None:
+def _works_and_writes_little_while_idle(office: Office, machine: Machine) -> None:
+    def worked() -> list[int]:
+        return [int(one) for one in machine.ssh(office.key, WORKED).stdout.split()]
+
     disk = machine.disk
     assert disk is not None
+    first = worked()
     before, flushes = disk.written_bytes, disk.flushes
     time.sleep(IDLE_S)
     written = disk.written_bytes - before
+    flushes = disk.flushes - flushes
+    hundredths, waits, ran = (b - a for a, b in zip(first, worked(), strict=True))
     machine.note(
-        f"idle for {IDLE_S} s: {written} bytes and {disk.flushes - flushes} flushes reached the"
-        f" card, {written * 3600 / IDLE_S / MIB:.2f} MiB an hour"
+        f"idle for {IDLE_S} s: {written} bytes and {flushes} flushes reached the card,"
+        f" {written * 3600 / IDLE_S / MIB:.2f} MiB an hour; the post's threads woke"
+        f" {waits * 100 / hundredths:.0f} times a second and took {ran * 100 / hundredths:.0f} %"
+        " of an emulated processor"
     )
     assert written * 3600 / IDLE_S < 64 * MIB  # the log of the start is among it
+    assert waits * 100 / hundredths < 700  # left to itself, lgpio makes it 1,200
 
 
 def answering_ports(machine: Machine, ports: list[int]) -> list[int]:
