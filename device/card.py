@@ -58,6 +58,8 @@ NEEDED = ("ca.pem", "identity.pem", "post.toml")
 KNOWN = (*NEEDED, "network.toml")
 # Candidates beyond are not looked at: two different ones are too many already.
 CANDIDATES_MAX = 8
+# Where Linux, macOS and Windows keep what was deleted on a card.
+BINS = (".trash", "$recycle.bin", "recycler")
 # Outboxes of posts that this card was before.
 SET_ASIDE_MAX = 4
 MOUNT_TIMEOUT_S = 30.0
@@ -226,10 +228,10 @@ class Card:
     def _examine(self, path: Path) -> Candidate:
         """Read a file as a bundle and look at it as a whole."""
         digest = ""
-        if path.is_dir():
-            why = Why("a folder, not a file", "sebuah folder, bukan berkas")
-            return Candidate(path.name, digest, wrong=("damaged", why))
         try:
+            if path.is_dir():
+                why = Why("a folder, not a file", "sebuah folder, bukan berkas")
+                return Candidate(path.name, digest, wrong=("damaged", why))
             with path.open("rb") as file:
                 digest = hashlib.sha256(file.read(BUNDLE_BYTES_MAX + 1)).hexdigest()
             bundle = read_bundle(path, "post")
@@ -239,6 +241,9 @@ class Card:
             return Candidate(path.name, digest, wrong=bundle_wrong(error.kind, said))
         except OSError as error:
             return Candidate(path.name, digest, wrong=("card_failing", _said(error)))
+        except Exception as error:  # noqa: BLE001 - nothing that lies there makes a post deaf
+            log("bundle_not_understood", level="error", file=path.name, why=error)
+            return Candidate(path.name, digest, wrong=("damaged", same(type(error).__name__)))
         if wrong is not None:
             return Candidate(path.name, digest, wrong=wrong)
         return Candidate(path.name, digest, bundle)
@@ -249,10 +254,14 @@ class Card:
                 settings = read_settings(directory / "post.toml", PostFile)
             except SettingsError as error:
                 return "settings_wrong", same(_without(directory, "; ".join(error.problems)))
-            # From here the wires are known, so that a code shows on the lamp that is fitted.
-            if settings.hardware.pins == _CARD_PINS:
-                self._lamp, self._hardware = settings.lamp, settings.hardware
             problems = _not_for_a_card(settings, bundle, directory)
+            chip = settings.hardware.chip
+            is_chip_here = chip is None or (self._places.root / f"dev/gpiochip{chip}").exists()
+            if not is_chip_here:
+                problems.append(f"post.toml: [hardware] chip: there is no /dev/gpiochip{chip} here")
+            # From here the wires are known, so that a code shows on the lamp that is fitted.
+            elif settings.hardware.pins == _CARD_PINS:
+                self._lamp, self._hardware = settings.lamp, settings.hardware
             if problems:
                 return "settings_wrong", same("; ".join(problems))
             wrong = _certificate_wrong(directory, bundle.name)
@@ -297,8 +306,11 @@ class Card:
         replace_file(mine / "network.toml", network.encode(), SECRET_MODE)
         for directory in (self._places.card, self._places.state):
             sync_directory(directory)
-        if is_other and was is not None:
-            self._set_outbox_aside(was)
+        if was is None:
+            if not self._holds_calls_of(bundle.name):
+                self._set_outbox_aside(f"unknown-{candidate.digest[:16]}")
+        elif is_other:
+            self._set_outbox_aside(f"{was.post}-{was.digest[:16]}")
         standing = Standing(post=bundle.name, digest=candidate.digest)
         content = msgspec.json.encode(standing) + b"\n"
         replace_file(self._places.card / "standing.json", content, SECRET_MODE)
@@ -310,14 +322,28 @@ class Card:
         name = f"identity-{digest[:16]}"
         return self._places.card / name, self._places.state / name
 
-    def _set_outbox_aside(self, was: Standing) -> None:
+    def _holds_calls_of(self, post: str) -> bool:
+        """Whether the calls of a card that has forgotten who it was are this post's own."""
+        from device.outbox import look_into  # its libraries only where they are needed
+        from process.database import FILE_ERRORS, NewerVersion
+
+        path = self._places.state / "post.db"
+        if not path.exists():
+            return True
+        try:
+            return all(held.alarm.post == post for held in look_into(path))
+        except (*FILE_ERRORS, NewerVersion) as error:
+            log("outbox_not_readable", level="warning", path=path, why=error)
+            return False
+
+    def _set_outbox_aside(self, name: str) -> None:
         """Alarms of the post that it was go out under no other name; nor are they lost."""
         kept = self._places.state / "set-aside"
         kept.mkdir(exist_ok=True, mode=0o700)
         self._give(kept)
         for path in sorted(self._places.state.glob("post.db*")):
             if not path.name.endswith(".lock"):
-                path.replace(kept / f"{was.post}-{was.digest[:16]}-{path.name}")
+                path.replace(kept / f"{name}-{path.name}")
         sync_directory(kept)
         boxes = sorted(kept.glob("*-post.db"), key=lambda path: path.stat().st_mtime_ns)
         for box in boxes[:-SET_ASIDE_MAX]:
@@ -338,6 +364,8 @@ class Card:
             if not decision.wipe and text == was:
                 return
             with self._writable_boot():
+                if decision.wipe:
+                    _wipe_in_bins(boot)
                 for name in decision.wipe:
                     wipe(boot / name)
                     log("bundle_wiped", file=name)
@@ -472,6 +500,18 @@ def blink(places: Places) -> int:
 def _wait_for_another_start(stops: set[signal.Signals]) -> int:
     stopped = signal.sigtimedwait(stops, RETRY_AFTER_S)
     return EXIT_REBOOT if stopped is None else 0
+
+
+def _wipe_in_bins(boot: Path) -> None:
+    """What a laptop calls deleted: the keys lie in it as before."""
+    try:
+        bins = [path for path in boot.iterdir() if path.name.lower().startswith(BINS)]
+        for path in [path for folder in bins for path in sorted(folder.rglob("*"))]:
+            if ".kentongan" in path.name.lower() and path.is_file():
+                wipe(path)
+                log("bundle_wiped", file=path.relative_to(boot))
+    except OSError as error:
+        log("boot_partition_not_written", level="error", why=error)
 
 
 def _unfit(bundle: Bundle) -> tuple[Code, Why] | None:

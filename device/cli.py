@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -200,6 +201,10 @@ def _update(options: argparse.Namespace) -> int:
     if options.bundle is None:
         sys.stdout.write(f"{store.installed().current}\n")
         return 0
+    # Over SSH the one who asked may be gone before the proof is over, which needs nobody.
+    for hung_up in (signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(hung_up, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         version = update(store, RunningHost(), options.bundle, _UPDATE_KEY)
     except UpdateRefused as error:

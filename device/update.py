@@ -149,33 +149,45 @@ def update(store: Store, host: Host, file: Path, public_key: Path) -> str:
 
     Raises:
         UpdateRefused: nothing was changed, or the version before runs again.
-        OSError: the data partition failed; nothing was changed.
+        OSError: the data partition failed; the version before runs.
     """
     manifest = _unpack(store, file, public_key)
-    before = store.installed()
+    before = store.installed().current
     version = manifest.version
-    store.note(Installed(current=before.current, trial=version))
-    why = _prove(store, host, version)
-    if why is None:
-        store.note(Installed(current=version))
-        store.forget_all_but(version, before.current)
-        log("updated", version=version, before=before.current)
-        return version
+    store.note(Installed(current=before, trial=version))
+    why: str | None
+    try:
+        why = _prove(store, host, version)
+        if why is None:
+            store.note(Installed(current=version))
+    except UpdateRefused as error:
+        why = str(error)
+    except BaseException as error:  # also who asked and pressed Ctrl-C: nobody watches the trial
+        _take_back(store, host, version, before, f"{type(error).__name__} {error}".strip())
+        raise
+    if why is not None:
+        _take_back(store, host, version, before, why)
+        raise UpdateRefused(f"{version}: {why}; {before} runs again")
+    store.forget_all_but(version, before)
+    log("updated", version=version, before=before)
+    return version
+
+
+def _take_back(store: Store, host: Host, version: str, before: str, why: str) -> None:
     log("update_rolled_back", level="error", version=version, why=why)
-    host.lay(store.path(before.current))
-    host.restart()
-    store.note(Installed(current=before.current))
-    store.forget_all_but(before.current)
-    raise UpdateRefused(f"{version}: {why}; {before.current} runs again")
+    try:
+        host.lay(store.path(before))
+        host.restart()
+    except UpdateRefused as error:
+        log("update_runs_on", level="error", version=version, why=error, until="the next start")
+    store.note(Installed(current=before))
+    store.forget_all_but(before)
 
 
 def _prove(store: Store, host: Host, version: str) -> str | None:
     """Start it and look; None, or why it does not stay."""
-    try:
-        host.lay(store.path(version))
-        host.restart()
-    except UpdateRefused as error:
-        return f"it does not start: {error}"
+    host.lay(store.path(version))
+    host.restart()
     ends_s = host.now_s() + PROOF_PATIENCE_S
     good_since_s: float | None = None
     while host.now_s() < ends_s:

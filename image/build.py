@@ -61,6 +61,7 @@ _ENABLED = (
     "kentongan-card.service",
     "kentongan-code.service",
     "kentongan-device.service",
+    "kentongan-reconnect.timer",
 )
 # Nobody logs in at a screen or a serial line, nothing changes by itself or waits for a network, and
 # nothing takes time before the post listens that a post has no use for.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import io
 import json
 import os
@@ -21,6 +22,7 @@ import pytest
 
 from device import card as card_module
 from device.card import CANDIDATES_MAX, SET_ASIDE_MAX, Card, CardStatus, Places, blink
+from device.core import Commit, Loaded
 from device.first_boot import (
     CODES,
     REASON_FILE,
@@ -32,12 +34,15 @@ from device.first_boot import (
     pattern,
     same,
 )
+from device.held import Held
+from device.outbox import Outbox, look_into
 from device.settings import PostFile
 from gateway.identities import Authority, Identity
 from hardware.lamp import check_pattern
 from process.bundle import BUNDLE_BYTES_MAX, HERE, pack
 from process.files import replace_file
 from process.settings import read_settings
+from tests.gateway.rig import make_alarm
 
 POST, OTHER = "mlg-klojen-rw01", "mlg-klojen-rw02"
 NETWORK = """
@@ -275,6 +280,11 @@ BAD: dict[str, tuple[Code, str, Make]] = {
         '[hardware] pins is "rpigpio"',
         with_settings(settings(POST, '[hardware]\npins = "rpigpio"')),
     ),
+    "pins on a chip that the board has not": (
+        "settings_wrong",
+        "[hardware] chip: there is no /dev/gpiochip63 here",
+        with_settings(settings(POST, "[hardware]\nchip = 63")),
+    ),
     "calls kept where they die with the power": (
         "settings_wrong",
         "[store] path",
@@ -459,6 +469,51 @@ def test_the_same_bundle_twice_is_one_and_both_copies_are_wiped(
     assert not any(copy.exists() for copy in copies)
 
 
+@pytest.mark.parametrize(
+    "deleted",
+    [".Trash-1000/files/{}", ".Trashes/501/{}", "$RECYCLE.BIN/S-1-5-21/$RA1B2C3.kentongan"],
+)
+def test_what_a_laptop_keeps_of_a_deleted_bundle_is_wiped_when_the_good_one_is_taken(
+    places: Places, files: dict[str, Files], deleted: str
+) -> None:
+    half = places.boot / deleted.format(f"{POST}.kentongan")
+    half.parent.mkdir(parents=True)
+    half.write_bytes(pack("post", POST, files[POST]))
+    elsewhere = places.boot / "overlays/notes.txt"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(b"not ours")
+    assert start(places).code == "no_bundle"
+    put(places, pack("post", POST, files[POST]))
+    assert start(places).post == POST
+    assert not half.exists()
+    assert elsewhere.exists()
+
+
+@pytest.mark.parametrize("broken", ["is_dir", "open"])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), RecursionError("")])
+def test_a_file_that_cannot_be_looked_at_makes_no_post_deaf(
+    places: Places,
+    files: dict[str, Files],
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+    error: Exception,
+) -> None:
+    put(places, pack("post", POST, files[POST]))
+    start(places)
+    places.settings.unlink()
+    put(places, b"", "x.kentongan")
+    really = getattr(Path, broken)
+
+    def fails(path: Path, *arguments: object, **named: object) -> object:
+        if path.name == "x.kentongan":
+            raise error
+        return really(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, broken, fails)
+    assert start(places).post == POST
+    assert places.settings.exists()
+
+
 def test_the_shadow_that_a_mac_lays_beside_it_is_no_bundle(
     places: Places, files: dict[str, Files]
 ) -> None:
@@ -507,6 +562,33 @@ def test_a_new_bundle_for_the_same_post_keeps_its_calls(
     put(places, pack("post", POST, {**files[POST], "network.toml": NETWORK}))
     start(places)
     assert (places.state / "post.db").read_bytes() == b"alarms"
+
+
+@pytest.mark.parametrize("forgotten", [b"", None], ids=["damaged", "gone"])
+def test_a_card_that_has_forgotten_who_it_was_gives_no_calls_to_another(
+    places: Places, files: dict[str, Files], forgotten: bytes | None
+) -> None:
+    put(places, pack("post", POST, files[POST]))
+    start(places)
+    outbox = Outbox(places.state / "post.db", lambda event: None)
+    assert isinstance(outbox.open(), Loaded)
+    outbox.commit(Commit(1, (Held(alarm=make_alarm(1_000_000, post=POST)),), (), ()))
+    outbox.close(10)
+
+    def forget() -> None:
+        standing = places.card / "standing.json"
+        standing.unlink() if forgotten is None else standing.write_bytes(forgotten)
+
+    forget()
+    put(places, pack("post", POST, files[POST]))
+    assert start(places).post == POST
+    assert len(look_into(places.state / "post.db")) == 1
+    forget()
+    put(places, pack("post", OTHER, files[OTHER]))
+    assert start(places).post == OTHER
+    assert not (places.state / "post.db").exists()
+    (aside,) = (places.state / "set-aside").glob("unknown-*-post.db")
+    assert len(look_into(aside)) == 1
 
 
 class PowerCut(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import platform
 import subprocess
@@ -57,22 +58,30 @@ class Bench:
     behaves: dict[str, PostStatus | None] = dataclasses.field(default_factory=dict)
     ends: set[str] = dataclasses.field(default_factory=set)
     cut_while: str | None = None
+    asked_to_stop_while: str | None = None
+    deaf_manager: str | None = None
     laid: str = FACTORY
     runs: str = FACTORY
     at_s: float = 0.0
 
     def lay(self, firmware: Path) -> None:
+        if self.runs == self.cut_while:
+            raise PowerCut
         self.laid = firmware.name
 
     def restart(self) -> None:
         self.runs = self.laid
 
     def restarts(self) -> int:
+        if self.runs == self.deaf_manager:
+            raise UpdateRefused("systemctl show does not end")
         return int(self.runs in self.ends)
 
     def status(self) -> PostStatus | None:
         if self.runs == self.cut_while:
             raise PowerCut
+        if self.runs == self.asked_to_stop_while:
+            raise KeyboardInterrupt
         return self.behaves.get(self.runs, GOOD)
 
     def now_s(self) -> float:
@@ -269,8 +278,9 @@ def test_a_firmware_that_names_files_elsewhere_is_refused(tmp_path: Path) -> Non
         (Bench(ends={"1.1"}), "it ended by itself"),
         (Bench(behaves={"1.1": None}), "not listening and answered within"),
         (Bench(behaves={"1.1": UNANSWERED}), "not listening and answered within"),
+        (Bench(deaf_manager="1.1"), "systemctl show does not end"),
     ],
-    ids=["crashes", "hangs", "is not answered"],
+    ids=["crashes", "hangs", "is not answered", "nobody can tell"],
 )
 def test_an_update_that_does_not_come_up_is_taken_back_by_itself(
     card: Card, bench: Bench, says: str
@@ -294,6 +304,30 @@ def test_after_a_power_cut_in_the_trial_the_version_before_runs(card: Card) -> N
     assert card.store.installed() == Installed(current="1.0")
     # And it can be tried again.
     assert update(card.store, Bench(), card.update("1.1"), card.public) == "1.1"
+
+
+def test_who_stops_the_proof_gets_the_version_before(card: Card) -> None:
+    bench = Bench(asked_to_stop_while="1.1")
+    with pytest.raises(KeyboardInterrupt):
+        update(card.store, bench, card.update("1.1"), card.public)
+    assert (bench.runs, card.store.installed()) == (FACTORY, Installed())
+    assert not card.store.path("1.1").exists()
+
+
+def test_a_proof_that_cannot_be_written_down_is_none(
+    card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, note = Bench(), Store.note
+
+    def full(store: Store, installed: Installed) -> None:
+        if installed.current == "1.1":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        note(store, installed)
+
+    monkeypatch.setattr(Store, "note", full)
+    with pytest.raises(OSError, match="No space"):
+        update(card.store, bench, card.update("1.1"), card.public)
+    assert (bench.runs, card.store.installed()) == (FACTORY, Installed())
 
 
 def test_a_power_cut_at_any_write_of_the_state_leaves_a_version_that_is_whole(

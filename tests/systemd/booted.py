@@ -20,6 +20,7 @@ DEVICE, GATEWAY, INGEST, SITE, ESCALATE = (
     for name in ("device", "gateway", "mcc-ingest", "mcc-site", "mcc-escalate")
 )
 PANEL = "/run/kentongan-device/panel.sock"
+CARD_UNITS = Path(__file__).parents[2] / "image/root/etc/systemd/system"
 POST = f"""
 post_id = "mlg-test-rw01"
 [location]
@@ -392,3 +393,24 @@ def test_install_without_root_says_so(host: Host) -> None:
     )
     assert done.returncode == 2
     assert "this needs root: sudo /opt/kentongan/bin/kentongan-device" in done.stderr
+
+
+@pytest.mark.parametrize(("code", "starts_anew"), [(1, False), (70, True)])
+def test_a_card_without_a_post_starts_anew_only_where_that_may_find_its_data(
+    host: Host, code: int, starts_anew: bool
+) -> None:
+    install_post(host)  # makes the user
+    host.file("/etc/kentongan/post.toml").unlink()
+    unit = "kentongan-code.service"
+    text = (CARD_UNITS / unit).read_text()
+    host.file(f"/etc/systemd/system/{unit}").write_text(text)
+    amend(host, unit, f"ExecStart=\nExecStart=/bin/sh -c 'exit {code}'\nRestartSec=100ms")
+    is_up = host.file("/run/is-up")
+    is_up.touch()
+    assert host.does("systemctl", "start", unit)
+    if starts_anew:
+        host.until(lambda: not is_up.exists(), 60)
+    else:
+        host.until(lambda: int(host.show(unit, "NRestarts")) >= 2, 20)
+        assert is_up.exists()
+        assert host.does("systemctl", "is-active", "basic.target")
