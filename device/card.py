@@ -71,6 +71,8 @@ _NO_MODEMS = Why(
 )
 # A card that cannot be a post starts anew so often, as a technician would try first.
 RETRY_AFTER_S = 600
+# Any other end of `card take` is a firmware that cannot do it.
+EXIT_NO_POST = 3
 EXIT_REBOOT = 70
 
 
@@ -150,7 +152,7 @@ class Card:
         self._hardware = HardwareSettings()
 
     def start(self) -> int:
-        """Look, decide, carry out, lay; 0 when the post can run, 1 when it cannot."""
+        """Look, decide, carry out, lay; 0 when the post can run, `EXIT_NO_POST` when it cannot."""
         standing, failing = self._standing()
         candidates = self._look()
         decision = decide(candidates, standing)
@@ -181,7 +183,7 @@ class Card:
         )
         self._places.run.mkdir(parents=True, exist_ok=True, mode=0o755)
         replace_file(self._places.run / "status.json", msgspec.json.encode(status), PUBLIC_MODE)
-        return 0 if is_laid else 1
+        return 0 if is_laid else EXIT_NO_POST
 
     # --- looking -----------------------------------------------------------------------------
 

@@ -192,14 +192,14 @@ def _lay_firmware() -> int:
 
 
 def _update(options: argparse.Namespace) -> int:
-    from device.update import RunningHost, Store, UpdateRefused, update
+    from device.update import FACTORY, RunningHost, Store, UpdateRefused, update
 
     store = Store(_FIRMWARES, _FACTORY)
     if not _FACTORY.is_dir():
         _say("this is for a post on our card; elsewhere: pip install, then install again")
         return 2
     if options.bundle is None:
-        sys.stdout.write(f"{store.installed().current}\n")
+        sys.stdout.write(f"{store.installed().current if RunningHost().is_laid() else FACTORY}\n")
         return 0
     # Over SSH the one who asked may be gone before the proof is over, which needs nobody.
     for hung_up in (signal.SIGHUP, signal.SIGPIPE):

@@ -325,11 +325,12 @@ class RunningHost:
         """
         if firmware == self._place:
             return
-        while self._is_laid():
+        while self.is_laid():
             _do("umount", "--lazy", str(self._place))
         _do("mount", "--bind", "-o", "ro", str(firmware), str(self._place))
 
-    def _is_laid(self) -> bool:
+    def is_laid(self) -> bool:
+        """Whether one that was installed runs; the card's own does where that did not come up."""
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         return any(line.split()[4] == str(self._place) for line in mounts)
 

@@ -105,7 +105,10 @@ class NetworkFile(Table, frozen=True):
 
 
 def keyfiles(network: NetworkFile) -> dict[str, str]:
-    """NetworkManager's files by their names; all of them try for ever, in the order of cost."""
+    """NetworkManager's files by their names; all of them try for ever, in the order of cost.
+
+    But for what NetworkManager takes for a wrong password: `kentongan-reconnect.timer` of the card.
+    """
     files = {"kentongan-ethernet.nmconnection": _ethernet(network.ethernet)}
     if network.wifi is not None:
         files["kentongan-wifi.nmconnection"] = _wifi(network.wifi)

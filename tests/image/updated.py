@@ -147,6 +147,39 @@ def test_an_update_stays_only_when_it_is_signed_whole_and_proves_itself(
     machine.cut()
 
 
+def test_an_update_that_comes_up_no_more_gives_way_to_the_cards_own_firmware(
+    office: Office, machine: Machine, updates: dict[str, str]
+) -> None:
+    """Part of a file is gone on a failing card, or a fault shows only at a start from power."""
+    assert updates
+    machine.on(seed=4)
+    machine.until_said('event=listening .*firmware="kentongan 0.2.0"')
+    machine.until_said("event=link_up")
+    since = len(machine.console)
+    _break(office, machine, "service", "systemctl kill --signal=KILL kentongan-device")
+    machine.until_said("its own firmware, because the installed one does not come up", since=since)
+    assert "0.2.0" not in machine.until_said("event=listening", since=since)
+    armed(machine)
+    assert _runs(office, machine) == "factory"
+
+    # What takes the bundle at a start is proved by no trial.
+    _break(office, machine, "card", "sync")
+    machine.cut()
+    machine.on(seed=5)
+    assert "0.2.0" not in machine.until_said("event=listening")
+    machine.until_said("event=link_up")
+    armed(machine)
+    assert _runs(office, machine) == "factory"
+    machine.cut()
+
+
+def _break(office: Office, machine: Machine, module: str, then: str) -> None:
+    file = f"/data/firmware/0.2.0/lib/python3*/site-packages/device/{module}.py"
+    broken = f"file=$(echo {file}); rm ${{file%/*}}/__pycache__/{module}.*; echo 'raise 1' > $file"
+    done = machine.ssh(office.key, f"{broken}; sync; {then}")
+    assert done.returncode == 0, done.stderr
+
+
 def _runs(office: Office, machine: Machine) -> str:
     done = machine.ssh(office.key, f"{PROGRAM}{UPDATE}")
     assert done.returncode == 0, done.stderr
