@@ -18,7 +18,7 @@ from device.update import Manifest, pack_update
 from image.build import BOOT_AT_MIB, BOOT_MIB, MIB
 from tests.image.machine import RED, Machine, boot_partition
 from tests.image.office import Office
-from tests.image.story import armed, listening, press_three, resolve
+from tests.image.story import armed, close_all, listening, press_three, resolve
 
 POST = "mlg-klojen-rw08"
 UPDATE = "kentongan-device update"
@@ -159,7 +159,8 @@ def test_an_update_that_comes_up_no_more_gives_way_to_the_cards_own_firmware(
     _break(office, machine, "service", "systemctl kill --signal=KILL kentongan-device")
     machine.until_said("its own firmware, because the installed one does not come up", since=since)
     assert "0.2.0" not in machine.until_said("event=listening", since=since)
-    armed(machine)
+    machine.until_said("event=link_up", since=since)
+    close_all(office, machine)
     assert _runs(office, machine) == "factory"
 
     # What takes the bundle at a start is proved by no trial.
@@ -168,7 +169,7 @@ def test_an_update_that_comes_up_no_more_gives_way_to_the_cards_own_firmware(
     machine.on(seed=5)
     assert "0.2.0" not in machine.until_said("event=listening")
     machine.until_said("event=link_up")
-    armed(machine)
+    close_all(office, machine)
     assert _runs(office, machine) == "factory"
     machine.cut()
 
