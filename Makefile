@@ -125,8 +125,8 @@ image: image-packages $(VENV)/dev.stamp ## write build/image/kentongan-bookworm.
 IMAGE_TEST := KENTONGAN_IMAGE=build/image/kentongan-$(SUITE).img $(BIN)/pytest -n 0 -q -s
 image-test: image-packages $(VENV)/dev.stamp ## boot that image, press, answer, cut its power, update it (root)
 	rm -f build/image/$(SUITE)-*.log
-	$(IMAGE_TEST) tests/image/cut.py tests/image/raspi.py & \
-	$(IMAGE_TEST) tests/image/updated.py tests/image/booted.py tests/image/wifi.py; ended=$$?; wait $$! && exit $$ended
+	$(IMAGE_TEST) tests/image/cut.py & \
+	$(IMAGE_TEST) tests/image/updated.py tests/image/booted.py tests/image/wifi.py tests/image/raspi.py; ended=$$?; wait $$! && exit $$ended
 
 image-pi-os-test: image-packages $(VENV)/dev.stamp ## the same over a stand-in of Raspberry Pi OS: built, booted, pressed (root): 15 minutes
 	$(BIN)/pytest -n 0 -s tests/image/from_pi_os.py
