@@ -166,22 +166,25 @@ def update(store: Store, host: Host, file: Path, public_key: Path) -> str:
         _take_back(store, host, version, before, f"{type(error).__name__} {error}".strip())
         raise
     if why is not None:
-        _take_back(store, host, version, before, why)
-        raise UpdateRefused(f"{version}: {why}; {before} runs again")
+        raise UpdateRefused(f"{version}: {why}; {_take_back(store, host, version, before, why)}")
     store.forget_all_but(version, before)
     log("updated", version=version, before=before)
     return version
 
 
-def _take_back(store: Store, host: Host, version: str, before: str, why: str) -> None:
+def _take_back(store: Store, host: Host, version: str, before: str, why: str) -> str:
+    """Run the version before; in words, since when."""
     log("update_rolled_back", level="error", version=version, why=why)
     try:
         host.lay(store.path(before))
         host.restart()
     except UpdateRefused as error:
         log("update_runs_on", level="error", version=version, why=error, until="the next start")
+        store.note(Installed(current=before))
+        return f"{before} runs again from the next start"  # what still runs keeps its files
     store.note(Installed(current=before))
     store.forget_all_but(before)
+    return f"{before} runs again"
 
 
 def _prove(store: Store, host: Host, version: str) -> str | None:

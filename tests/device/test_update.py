@@ -314,6 +314,23 @@ def test_who_stops_the_proof_gets_the_version_before(card: Card) -> None:
     assert not card.store.path("1.1").exists()
 
 
+def test_an_update_that_cannot_be_taken_off_keeps_its_files_until_the_next_start(
+    card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, lay = Bench(behaves={"1.1": None}), Bench.lay
+
+    def stuck(bench: Bench, firmware: Path) -> None:
+        if bench.laid == "1.1":
+            raise UpdateRefused("umount does not end")
+        lay(bench, firmware)
+
+    monkeypatch.setattr(Bench, "lay", stuck)
+    assert "runs again from the next start" in refused(card, bench, card.update("1.1"))
+    assert bench.runs == "1.1"
+    assert (card.store.path("1.1") / "pyvenv.cfg").exists()
+    assert card.store.installed() == Installed()
+
+
 def test_a_proof_that_cannot_be_written_down_is_none(
     card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
