@@ -103,7 +103,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "mcc.site.headers.ContentPolicy",
     "mcc.site.static_files.StaticFiles",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "mcc.people.sessions.Sessions",
     "mcc.site.language.ChosenLanguage",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

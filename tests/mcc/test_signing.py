@@ -110,6 +110,18 @@ def test_an_open_stream_sees_that_its_session_is_over() -> None:
         stream._seen(request)
 
 
+def test_an_answer_to_an_ended_session_leaves_the_cookie_of_a_newer_one() -> None:
+    client = signed_in(an_account())
+    Session.objects.all().delete()
+    name = settings.SESSION_COOKIE_NAME
+    for path in ("/", "/picture", "/stream", "/login/"):
+        answer = client.get(path)
+        assert not getattr(answer, "streaming", False)
+        assert name not in answer.cookies, path
+    client = signed_in(User.objects.get())
+    assert client.post("/logout/").cookies[name].value == ""
+
+
 def test_a_closed_account_is_out_at_once() -> None:
     client = signed_in(an_account())
     assert is_in(client)
