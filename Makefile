@@ -24,7 +24,7 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp $(INPUTS)
 	@touch $@
 
 # What the tests need beside Python: a real broker, network namespaces, a real systemd.
-PACKAGES := mosquitto mosquitto-clients iproute2 iptables procps gcc libc6-dev systemd-container mmdebstrap mtools dosfstools fdisk e2fsprogs postgresql gettext chromium
+PACKAGES := mosquitto mosquitto-clients iproute2 iptables procps gcc libc6-dev systemd-container mmdebstrap mtools dosfstools fdisk e2fsprogs postgresql gettext chromium openssh-client
 packages:
 	@missing=; for package in $(PACKAGES); do \
 	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \

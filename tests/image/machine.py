@@ -193,9 +193,9 @@ class Machine:
         for level in (0, 1):
             for _ in range(bounces):
                 self.line(BUTTON, level)
-                time.sleep(0.001)
+                time.sleep(0.0004)
                 self.line(BUTTON, 1 - level)
-                time.sleep(0.001)
+                time.sleep(0.0004)
             self.line(BUTTON, level)
             time.sleep(held_s)
 
