@@ -8,7 +8,7 @@ ROOMS := device gateway hardware protocol process mcc demo simulation benchmarks
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults simulate pypy soak test test-systemd lint fuzz schemas openapi drawings doctor-pages sbom bench clean packages image image-packages image-test image-pi-os-test vendor words screenshots
+.PHONY: help demo faults simulate pypy soak test test-systemd lint fuzz schemas openapi drawings doctor-pages sbom bench clean packages image image-packages image-test image-twice image-pi-os-test vendor words screenshots
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -127,6 +127,11 @@ image-test: image-packages $(VENV)/dev.stamp ## boot that image, press, answer, 
 	rm -f build/image/$(SUITE)-*.log
 	$(IMAGE_TEST) tests/image/cut.py & \
 	$(IMAGE_TEST) tests/image/updated.py tests/image/booted.py tests/image/wifi.py tests/image/raspi.py; ended=$$?; wait $$! && exit $$ended
+
+image-twice: image ## build it once more from nothing and compare the bytes (root)
+	rm -rf build/image-twice
+	$(BIN)/python -m image build --suite $(SUITE) --out build/image-twice --cache build/image-twice/cache $(if $(UPDATE_KEY),--update-key $(UPDATE_KEY)) $(if $(PI_OS),--pi-os $(PI_OS))
+	cmp build/image/kentongan-$(SUITE).img build/image-twice/kentongan-$(SUITE).img
 
 image-pi-os-test: image-packages $(VENV)/dev.stamp ## the same over a stand-in of Raspberry Pi OS: built, booted, pressed (root): 15 minutes
 	$(BIN)/pytest -n 0 -s tests/image/from_pi_os.py

@@ -345,7 +345,9 @@ def _same_times(system: Path, epoch: int) -> None:
     # The root directory, and what follows the inodes that ext4 keeps for itself.
     used = [2, *(number for number in range(11, int(count) + 1) if number not in free)]
     script = system.with_suffix(".times")
-    lines = [f"set_inode_field <{number}> {what} @{epoch}" for number in used for what in _TIMES]
+    # Its last writing is one of those times, too.
+    lines = [f"set_current_time @{epoch}"]
+    lines += [f"set_inode_field <{number}> {what} @{epoch}" for number in used for what in _TIMES]
     script.write_text("\n".join(lines) + "\n")
     run("debugfs", "-w", "-f", script, system)
     script.unlink()
