@@ -36,7 +36,7 @@ from tests.image.story import (
 )
 
 POST = "mlg-klojen-rw07"
-IDLE_S = int(os.environ.get("KENTONGAN_IDLE_S", "120"))
+IDLE_S = int(os.environ.get("KENTONGAN_IDLE_S", "60"))
 # What may listen on a card, docs/image.md: SSH where the bundle names a key. No UDP port is open
 # but the one that a DHCP client answers on.
 DOCUMENTED = {"tcp 22"}
