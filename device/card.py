@@ -13,6 +13,8 @@ import errno
 import hashlib
 import os
 import pwd
+import re
+import secrets
 import shutil
 import signal
 import socket
@@ -60,6 +62,9 @@ KNOWN = (*NEEDED, "network.toml")
 CANDIDATES_MAX = 8
 # Where Linux, macOS and Windows keep what was deleted on a card.
 BINS = (".trash", "$recycle.bin", "recycler")
+# Chains of clusters without a name, as fsck.fat and Windows keep them.
+FOUND = re.compile(r"fsck[0-9]{4}\.rec|found\.[0-9]{3}")
+WIPING = ".wiping-"
 # Outboxes of posts that this card was before.
 SET_ASIDE_MAX = 4
 MOUNT_TIMEOUT_S = 30.0
@@ -341,8 +346,13 @@ class Card:
     def _set_outbox_aside(self, name: str) -> None:
         """Alarms of the post that it was go out under no other name; nor are they lost."""
         kept = self._places.state / "set-aside"
+        if kept.is_symlink():  # the service's own directory: root goes where it leads to nowhere
+            kept.unlink()
         kept.mkdir(exist_ok=True, mode=0o700)
         self._give(kept)
+        # The same two bundles put on by turns: each time is another outbox.
+        if (kept / f"{name}-post.db").exists():
+            name = f"{name}-{secrets.token_hex(4)}"
         for path in sorted(self._places.state.glob("post.db*")):
             if not path.name.endswith(".lock"):
                 path.replace(kept / f"{name}-{path.name}")
@@ -363,17 +373,22 @@ class Card:
             log("card_code", level="warning", code=decision.code, where=decision.where, why=why)
         try:
             was = _start_of(reason, len(text) + 1)
-            if not decision.wipe and text == was:
-                return
+        except OSError as error:
+            log("boot_partition_unreadable", level="error", why=error)
+            was = None
+        half_wiped = _half_wiped(boot)
+        if not decision.wipe and not half_wiped and text == was:
+            return
+        try:
             with self._writable_boot():
+                # Keys before words, and none of them stands in the way of another.
+                for path in (*half_wiped, *map(boot.joinpath, decision.wipe)):
+                    _wipe_or_say(path, boot)
                 if decision.wipe:
-                    _wipe_in_bins(boot)
-                for name in decision.wipe:
-                    wipe(boot / name)
-                    log("bundle_wiped", file=name)
+                    _wipe_left_overs(boot)
                 if text:
                     _write_reason(reason, text)
-                elif was:
+                elif was != b"":
                     reason.unlink()
                 sync_directory(boot)
         except OSError as error:
@@ -407,6 +422,7 @@ class Card:
         replace_file(places.settings, settings, 0o640)
         if places.is_running:
             os.chown(places.settings, 0, pwd.getpwnam(USER).pw_gid)
+        (mine / "network.toml").read_bytes()  # a disk that fails is not taken for a wrong file
         self._lay_network(read_settings(mine / "network.toml", NetworkFile))
         self._name_host(standing.post)
         self._forget_others(standing)
@@ -439,21 +455,29 @@ class Card:
         for directory in (self._places.card, self._places.state):
             for path in directory.glob("identity-*"):
                 if path.name not in keep:
-                    shutil.rmtree(path)
+                    if path.is_symlink():
+                        path.unlink()
+                    else:
+                        shutil.rmtree(path)
                     log("identity_forgotten", path=path)
 
     def _give(self, path: Path) -> None:
         if self._places.is_running:
             user = pwd.getpwnam(USER)
-            os.chown(path, user.pw_uid, user.pw_gid)
+            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
 def wipe(path: Path) -> None:
     """Overwrite and remove a file. On flash that is no guarantee: the controller may keep copies.
 
+    It loses its name first: after a power cut half of it would pass for a bundle that was copied
+    badly. The next start wipes the rest.
+
     Raises:
         OSError: it could not be done.
     """
+    path = path.rename(path.with_name(f"{WIPING}{secrets.token_hex(4)}"))
+    sync_directory(path.parent)
     with path.open("r+b") as file:
         left = file.seek(0, os.SEEK_END)
         file.seek(0)
@@ -466,19 +490,20 @@ def wipe(path: Path) -> None:
 
 def blink(places: Places) -> int:
     """Show the code of this start on the lamp until somebody switches off; the exit code, which is
-    `EXIT_REBOOT` where another start may find the data partition.
+    `EXIT_REBOOT` where another start may find the data partition, or what this one did not come to.
     """
     from hardware.lamp import Lamp
     from hardware.pins import PinsUnavailable, open_pins
 
+    stops = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     try:
         content = (places.run / "status.json").read_bytes()
         status = msgspec.json.decode(content, type=CardStatus)
     except (OSError, msgspec.MsgspecError) as error:
+        # Nothing looked at the card at this start, or not to the end: a post may be on it.
         log("card_status_unreadable", level="error", why=error)
-        return 1
-    stops = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+        return _wait_for_another_start(stops)
     if status.code is None or not status.on_lamp:
         return _wait_for_another_start(stops) if status.code == "card_failing" else 0
     try:
@@ -504,16 +529,36 @@ def _wait_for_another_start(stops: set[signal.Signals]) -> int:
     return EXIT_REBOOT if stopped is None else 0
 
 
-def _wipe_in_bins(boot: Path) -> None:
-    """What a laptop calls deleted: the keys lie in it as before."""
+def _half_wiped(boot: Path) -> list[Path]:
+    """What a power cut left in the middle of being wiped."""
     try:
-        bins = [path for path in boot.iterdir() if path.name.lower().startswith(BINS)]
-        for path in [path for folder in bins for path in sorted(folder.rglob("*"))]:
-            if ".kentongan" in path.name.lower() and path.is_file():
-                wipe(path)
-                log("bundle_wiped", file=path.relative_to(boot))
+        return sorted(path for path in boot.iterdir() if path.name.startswith(WIPING))
+    except OSError:
+        return []  # said where bundles are looked for
+
+
+def _wipe_left_overs(boot: Path) -> None:
+    """What a laptop calls deleted, and what was left of a copy that broke off: keys lie in both."""
+    try:
+        for place in sorted(boot.iterdir()):
+            name = place.name.lower()
+            if name.startswith(BINS):
+                for path in sorted(place.rglob("*")):
+                    if ".kentongan" in path.name.lower() and path.is_file():
+                        _wipe_or_say(path, boot)
+            elif FOUND.fullmatch(name):
+                for path in sorted(place.iterdir()) if place.is_dir() else [place]:
+                    _wipe_or_say(path, boot)
     except OSError as error:
         log("boot_partition_not_written", level="error", why=error)
+
+
+def _wipe_or_say(path: Path, boot: Path) -> None:
+    try:
+        wipe(path)
+        log("bundle_wiped", file=path.relative_to(boot))
+    except OSError as error:
+        log("bundle_not_wiped", level="error", file=path.relative_to(boot), why=error)
 
 
 def _unfit(bundle: Bundle) -> tuple[Code, Why] | None:
@@ -590,7 +635,7 @@ def _failed(error: OSError | SettingsError, place: Path) -> Decision:
     if isinstance(error, SettingsError):
         why = same("; ".join(error.problems))
         log("card_not_laid", level="error", why=why.en)
-        return Decision(code="settings_wrong", where=str(place), why=why)
+        return Decision(code="network_wrong", where=str(place), why=why)
     log("card_failing", level="error", why=error)
     return Decision(code="card_failing", why=_said(error))
 

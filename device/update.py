@@ -74,6 +74,9 @@ class Host(Protocol):
     def lay(self, firmware: Path) -> None:
         """Put a firmware where programs are started from."""
 
+    def is_laid(self) -> bool:
+        """Whether one that was installed is there, and not the card's own."""
+
     def restart(self) -> None:
         """Start the post anew."""
 
@@ -151,7 +154,7 @@ def update(store: Store, host: Host, file: Path, public_key: Path) -> str:
         UpdateRefused: nothing was changed, or the version before runs again.
         OSError: the data partition failed; the version before runs.
     """
-    manifest = _unpack(store, file, public_key)
+    manifest = _unpack(store, host, file, public_key)
     before = store.installed().current
     version = manifest.version
     store.note(Installed(current=before, trial=version))
@@ -212,7 +215,7 @@ def _prove(store: Store, host: Host, version: str) -> str | None:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def _unpack(store: Store, file: Path, public_key: Path) -> Manifest:
+def _unpack(store: Store, host: Host, file: Path, public_key: Path) -> Manifest:
     """Verify an update and unpack it beside the others, all of it on the disk."""
     store.directory.mkdir(parents=True, exist_ok=True)
     work = store.directory / ".new"
@@ -222,8 +225,8 @@ def _unpack(store: Store, file: Path, public_key: Path) -> Manifest:
         _take_apart(file, work)
         manifest = _verified(work, public_key)
         target = store.path(manifest.version)
-        installed = store.installed()
-        if manifest.version in (installed.current, FACTORY):
+        runs = FACTORY if not host.is_laid() else store.installed().current
+        if manifest.version in (runs, FACTORY):
             raise UpdateRefused(f"{manifest.version} runs already")
         shutil.rmtree(target, ignore_errors=True)
         venv = work / "venv"
@@ -245,8 +248,10 @@ def _take_apart(file: Path, work: Path) -> None:
             raise UpdateRefused(f"{file}: more than {UPDATE_BYTES_MAX >> 20} MiB")
         with tarfile.open(file, "r:") as tar:
             for name in ("manifest.json", "manifest.sig", "firmware.tar"):
-                member = tar.extractfile(name)
-                if member is None:
+                info = tar.getmember(name)
+                # Nothing is signed yet: what says that it is larger than the file fills no disk.
+                member = tar.extractfile(info) if info.isreg() and not info.issparse() else None
+                if member is None or info.size > UPDATE_BYTES_MAX:
                     raise UpdateRefused(f"{file}: {name} is no file")
                 with (work / name).open("wb") as to:
                     shutil.copyfileobj(member, to)

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from device.first_boot import REASON_FILE, Decision, reason_text
-from device.openssl import Unavailable
+from device.openssl import Unavailable, openssl
 from device.update import Manifest, pack_update
 from image import pi_os
 from image.debian import (
@@ -111,6 +111,9 @@ def build(
     """
     if os.geteuid() != 0:
         raise BuildError("files of an image belong to root: run this as root")
+    os.umask(0o022)
+    if update_key is not None:
+        _require_public(update_key)
     cache.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     work = out / ("pi-os.work" if from_pi_os is not None else f"{suite}.work")
@@ -146,6 +149,21 @@ def build(
     _partitions(work, built.image, epoch, base.layout)
     shutil.rmtree(work)
     return built
+
+
+def _require_public(key: Path) -> None:
+    """Refuse what is not the public half of a key that signs updates: it goes onto every card.
+
+    Raises:
+        BuildError: what it is not.
+    """
+    try:
+        code, said, _ = openssl("pkey", "-pubin", "-in", str(key), "-noout", "-text")
+        is_public = code == 0 and b"ED25519" in said and b"PRIVATE" not in key.read_bytes()
+    except (Unavailable, OSError) as error:
+        raise BuildError(f"{key}: {error}") from None
+    if not is_public:
+        raise BuildError(f"{key}: not a public Ed25519 key: openssl pkey -in KEY -pubout")
 
 
 @dataclass(frozen=True)
@@ -196,6 +214,7 @@ def pack_firmware(suite: str, out: Path, cache: Path, epoch: int, key: Path) -> 
     Raises:
         BuildError: with what failed.
     """
+    os.umask(0o022)
     work = out / f"{suite}.update-work"
     shutil.rmtree(work, ignore_errors=True)
     root = work / "root"
@@ -221,8 +240,12 @@ def pack_firmware(suite: str, out: Path, cache: Path, epoch: int, key: Path) -> 
 def layers(root: Path, masked: Sequence[str] = _MASKED, enabled: Sequence[str] = _ENABLED) -> None:
     """Our files, the programs' own `install`, and what is on and off."""
     shutil.copytree(HERE / "root", root, dirs_exist_ok=True)
+    # Whose the checkout is and what others may do in it is no part of a card.
+    root.chmod(0o755)
     for path in (HERE / "root").rglob("*"):
-        os.chown(root / path.relative_to(HERE / "root"), 0, 0)
+        laid = root / path.relative_to(HERE / "root")
+        os.chown(laid, 0, 0)
+        laid.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
     # As a technician does, in the card's own Python, on the card's root seen from inside it.
     install = f"/{FIRMWARE}/bin/kentongan-device install --root /mnt"
     script = f'mount --bind "$1" "$1/mnt"; chroot "$1" {install}'

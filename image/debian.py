@@ -92,6 +92,8 @@ def debian(suite: str, cache: Path, epoch: int) -> Path:
         return tar
     downloaded = cache / f"packages-{suite}"
     downloaded.mkdir(parents=True, exist_ok=True)
+    for old in downloaded.glob("linux-image-*.deb"):
+        old.unlink()  # beside the newest it would be unpacked, too
     new = tar.with_suffix(".new")
     run(
         *("mmdebstrap", "--mode=root", "--architectures=arm64", "--variant=minbase"),
@@ -157,7 +159,7 @@ def firmware(root: Path, cache: Path, epoch: int, into: str = FIRMWARE) -> None:
         # It would ask this machine's Python; `download` has asked the card's.
         "--ignore-requires-python",
         *(word for platform in _PLATFORMS for word in ("--platform", platform)),
-        *("--target", site, *wanted),
+        *("--target", site, "--constraint", ROOT / "constraints.txt", *wanted),
     )
     shutil.rmtree(site / "bin", ignore_errors=True)
     # Where the wheel lay on this machine is no part of a card.

@@ -489,6 +489,69 @@ def test_what_a_laptop_keeps_of_a_deleted_bundle_is_wiped_when_the_good_one_is_t
     assert elsewhere.exists()
 
 
+def test_a_copy_that_broke_off_is_wiped_where_fsck_or_windows_put_it(
+    places: Places, files: dict[str, Files]
+) -> None:
+    whole = pack("post", POST, files[POST])
+    found = [places.boot / "FSCK0000.REC", places.boot / "FOUND.000/FILE0000.CHK"]
+    for path in found:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(whole[: len(whole) // 2])
+    put(places, whole)
+    assert start(places).post == POST
+    assert not any(path.exists() for path in found)
+
+
+@pytest.mark.parametrize("dies_at", ["open", "unlink"])
+def test_a_power_cut_while_it_is_wiped_leaves_no_bad_bundle_and_the_next_start_wipes_the_rest(
+    places: Places, files: dict[str, Files], monkeypatch: pytest.MonkeyPatch, dies_at: str
+) -> None:
+    put(places, pack("post", POST, files[POST]))
+    really = getattr(Path, dies_at)
+
+    def dies(path: Path, *arguments: object, **named: object) -> object:
+        if path.name.startswith(card_module.WIPING):
+            raise PowerCut
+        return really(path, *arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, dies_at, dies)
+        with pytest.raises(PowerCut):
+            Card(places).start()
+    assert list(places.boot.glob(f"{card_module.WIPING}*"))
+    status = start(places)
+    assert (status.post, status.code) == (POST, None)
+    assert not list(places.boot.glob(f"{card_module.WIPING}*"))
+    assert not list(places.boot.glob("*.kentongan*"))
+
+
+def test_words_that_cannot_be_written_keep_no_key_from_being_wiped(
+    places: Places, files: dict[str, Files]
+) -> None:
+    (places.boot / REASON_FILE).unlink(missing_ok=True)
+    (places.boot / REASON_FILE).mkdir()
+    bundle = put(places, pack("post", POST, files[POST]))
+    assert start(places).post == POST
+    assert not bundle.exists()
+
+
+def test_one_file_that_cannot_be_wiped_keeps_no_other_from_it(
+    places: Places, files: dict[str, Files], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pack("post", POST, files[POST])
+    copies = [put(places, whole, f"{number}.kentongan") for number in range(2)]
+    really = Path.rename
+
+    def rename(path: Path, to: Path) -> Path:
+        if path.name == "0.kentongan":
+            raise OSError(errno.EIO, "Input/output error")
+        return really(path, to)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    assert start(places).post == POST
+    assert [copy.exists() for copy in copies] == [True, False]
+
+
 @pytest.mark.parametrize("broken", ["is_dir", "open"])
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), RecursionError("")])
 def test_a_file_that_cannot_be_looked_at_makes_no_post_deaf(
@@ -551,6 +614,36 @@ def test_another_posts_bundle_makes_it_that_post_and_keeps_the_old_calls_apart(
         put(places, pack("post", name, files[name]) + b" " * number)
         assert start(places).post == name
     assert len(list((places.state / "set-aside").iterdir())) == SET_ASIDE_MAX
+
+
+def test_the_same_two_cards_contents_put_on_by_turns_lose_no_calls(
+    places: Places, files: dict[str, Files]
+) -> None:
+    for turn in range(4):
+        name = (POST, OTHER)[turn % 2]
+        put(places, pack("post", name, files[name]))
+        assert start(places).post == name
+        (places.state / "post.db").write_bytes(b"%d" % turn)
+    kept = (places.state / "set-aside").iterdir()
+    assert sorted(path.read_bytes() for path in kept) == [b"0", b"1", b"2"]
+
+
+def test_links_that_lie_in_the_services_directory_lead_root_nowhere(
+    places: Places, files: dict[str, Files], tmp_path: Path
+) -> None:
+    put(places, pack("post", POST, files[POST]))
+    start(places)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (places.state / "post.db").write_bytes(b"alarms of the first")
+    (places.state / "set-aside").symlink_to(elsewhere)
+    (places.state / "identity-x").symlink_to(elsewhere)
+    put(places, pack("post", OTHER, files[OTHER]))
+    assert start(places).code is None
+    assert list(elsewhere.iterdir()) == []
+    assert not (places.state / "identity-x").is_symlink()
+    (kept,) = (places.state / "set-aside").iterdir()
+    assert kept.read_bytes() == b"alarms of the first"
 
 
 def test_a_new_bundle_for_the_same_post_keeps_its_calls(
@@ -773,8 +866,12 @@ def test_an_identity_that_can_be_laid_no_more_is_said_and_the_lamp_stays_dark(
     (network,) = places.card.glob("identity-*/network.toml")
     network.write_text("[camera]\n")
     status = start(places)
-    assert (status.post, status.code, status.on_lamp) == (POST, "settings_wrong", False)
+    assert (status.post, status.code, status.on_lamp) == (POST, "network_wrong", False)
     assert "camera" in reason(places)
+    network.unlink()
+    network.mkdir()  # no disk that fails can be planted; this one cannot be read either
+    assert start(places).code == "card_failing"
+    assert places.settings.exists()
     (own,) = places.card.glob("identity-*/post.toml")
     own.unlink()
     status = start(places)
@@ -834,6 +931,8 @@ def test_a_card_without_its_data_starts_anew_by_itself(
             status = CardStatus(post=None, code="card_failing" if failing else None)
             (places.run / "status.json").write_bytes(msgspec.json.encode(status))
             assert blink(places) == ends
+        (places.run / "status.json").unlink()  # the first step was ended before it had looked
+        assert blink(places) == card_module.EXIT_REBOOT
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 

@@ -20,6 +20,7 @@ from device.update import (
     FACTORY,
     MANIFEST_BYTES_MAX,
     PROOF_PATIENCE_S,
+    UPDATE_BYTES_MAX,
     Installed,
     Manifest,
     Store,
@@ -68,6 +69,9 @@ class Bench:
         if self.runs == self.cut_while:
             raise PowerCut
         self.laid = firmware.name
+
+    def is_laid(self) -> bool:
+        return self.laid != FACTORY
 
     def restart(self) -> None:
         self.runs = self.laid
@@ -168,6 +172,15 @@ def test_the_version_that_runs_is_not_installed_over_itself(card: Card) -> None:
     assert (card.store.path("1.1") / "pyvenv.cfg").exists()
 
 
+def test_a_version_that_gave_way_to_the_cards_own_can_be_installed_again(card: Card) -> None:
+    bench = Bench()
+    file = card.update("1.1")
+    update(card.store, bench, file, card.public)
+    bench.laid = bench.runs = FACTORY
+    assert update(card.store, bench, file, card.public) == "1.1"
+    assert bench.runs == "1.1"
+
+
 def unsigned(file: Path) -> None:
     _replace(file, "manifest.sig", lambda content: b"")
 
@@ -186,6 +199,18 @@ def firmware_changed(file: Path) -> None:
 
 def no_update(file: Path) -> None:
     file.write_bytes(b"PK\x03\x04" + bytes(5000))
+
+
+def larger_than_it_is(file: Path) -> None:
+    """A sparse member, as GNU tar packs it: all of its size and not a byte of it."""
+    hollow = file.with_name("firmware.tar")
+    with hollow.open("wb") as made:
+        made.truncate(UPDATE_BYTES_MAX)
+    command = ["tar", "--create", "--sparse", "--format=gnu", f"--file={file}", hollow.name]
+    subprocess.run(command, cwd=file.parent, check=True)
+    with tarfile.open(file, "a:") as tar:
+        for name in ("manifest.json", "manifest.sig"):
+            tar.addfile(tarfile.TarInfo(name))
 
 
 def _replace(file: Path, name: str, change: Callable[[bytes], bytes]) -> None:
@@ -208,6 +233,7 @@ def _replace(file: Path, name: str, change: Callable[[bytes], bytes]) -> None:
         (firmware_changed, "cut short or changed"),
         (cut, "not a whole update"),
         (no_update, "not a whole update"),
+        (larger_than_it_is, "firmware.tar is no file"),
     ],
 )
 def test_what_nobody_signed_or_is_not_whole_changes_nothing(

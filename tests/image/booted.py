@@ -1,8 +1,8 @@
 """The image that ships, booted: bundles, three presses as edges, an answer, a hang, a panic.
 
 Run by `make image-test` (root; after `make image`), beside `cut.py`, `updated.py`, `wifi.py` and
-`raspi.py`, where a card without a bundle starts. The post is the image's own userspace under an emulated
-board; broker, gateway and command centre are real processes on this machine, under mutual TLS.
+`raspi.py`, where a card without a bundle starts. The post is the image's own userspace under an
+emulated board; broker, gateway and command centre are real processes here, under mutual TLS.
 KENTONGAN_IMAGE names another image, KENTONGAN_IDLE_S how long an idle post is watched.
 """
 

@@ -40,18 +40,19 @@ def run(script: str, stubs: dict[str, str], at: Path) -> tuple[int, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("installed", "own", "status", "asks"),
+    ("installed", "own", "umount", "status", "asks"),
     [
-        ("exit 0", "exit 9", 0, 1),
-        ("exit 3", "exit 9", 3, 1),  # no post yet: nobody's fault
-        ("exit 1", "exit 0", 0, 2),
-        ("kill -SEGV $$", "exit 3", 3, 2),
-        ("sleep 60", "exit 0", 0, 2),
-        ("exit 1", "exit 1", 1, 2),
+        ("exit 0", "exit 9", 0, 0, 1),
+        ("exit 3", "exit 9", 0, 3, 1),  # no post yet: nobody's fault
+        ("exit 1", "exit 0", 0, 0, 2),
+        ("kill -SEGV $$", "exit 3", 0, 3, 2),
+        ("sleep 60", "exit 0", 0, 0, 2),
+        ("exit 1", "exit 1", 0, 1, 2),
+        ("exit 1", "exit 0", 32, 0, 2),  # nothing is installed: its own tries once more
     ],
 )
 def test_an_installed_firmware_that_cannot_take_the_card_gives_way_to_the_cards_own(
-    installed: str, own: str, status: int, asks: int, tmp_path: Path
+    installed: str, own: str, umount: int, status: int, asks: int, tmp_path: Path
 ) -> None:
     script = shell("kentongan-card.service", "ExecStart")
     # Twice the patience and the rest of it are within what systemd allows.
@@ -60,7 +61,7 @@ def test_an_installed_firmware_that_cannot_take_the_card_gives_way_to_the_cards_
     script = script.replace("timeout 40 ", "timeout 1 ").replace("/opt/kentongan/bin/", "")
     taken_off = tmp_path / "taken-off"
     stubs = {
-        "umount": f"touch {taken_off}",
+        "umount": f"touch {taken_off}; exit {umount}",
         "kentongan-device": f"if test -e {taken_off}; then {own}; fi; {installed}",
     }
     ended, said = run(script, stubs, tmp_path)
